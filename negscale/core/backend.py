@@ -1,0 +1,146 @@
+"""What a stage may ask of a model: small protocols, batches in, one answer per request out.
+
+A `Fault` stands where one request failed. A request carries its own seed, so that an answer does not depend on its
+batch mates. A backend says with `exact` whether equal requests always give equal answers on every worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from negscale.core.stage import Fault
+
+Image: TypeAlias = np.ndarray  # uint8[H, W, 3], RGB
+Strategy: TypeAlias = Literal["contextual", "random"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    image: Image | None = None  # None for text LLMs
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A conversation that wants an answer."""
+
+    turns: tuple[Turn, ...]
+    seed: int = 0  # from seed_for(run seed, row id, stage, attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a ChatRequest."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a claim (an object's presence, a sentence) holds of an image."""
+
+    accept: bool | None  # None = the judge's answer could not be parsed
+    score: float  # 0..1, higher = surer that the claim holds
+    raw: str  # what the judge said, kept for audit
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One box of a detector."""
+
+    label: str
+    score: float  # 0..1
+    box_xyxy_px: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRequest:
+    """A caption that wants an object that is likely in its image but not mentioned (or any object: random)."""
+
+    caption: str
+    image_captions: tuple[str, ...]
+    strategy: Strategy
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A candidate for absence. `score` is the proposer's own, 0 where it has none."""
+
+    object: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NegationRequest:
+    """A caption that is to state the absence of an object."""
+
+    caption: str
+    absent_object: str
+    seed: int = 0
+
+
+class Backend(Protocol):
+    """Lifecycle and name of every model."""
+
+    exact: bool  # equal requests give equal answers on every worker and in every batch
+
+    @property
+    def id(self) -> str: ...  # "vllm/meta-llama/Meta-Llama-3-8B-Instruct@<revision>"
+    def load(self) -> None: ...  # heavy imports and weights, once per worker
+    def close(self) -> None: ...
+
+
+class ChatModel(Backend, Protocol):
+    """A text LLM; a multimodal one when `accepts_images`."""
+
+    accepts_images: bool
+
+    def generate(self, requests: Sequence[ChatRequest]) -> list[Reply | Fault]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image with the id that its source gives it (a judge that knows annotations looks that up)."""
+
+    pixels: Image | None  # None for a judge with `needs_pixels = False`
+    image_id: str
+    seed: int = 0
+
+
+class Judge(Backend, Protocol):
+    """Says of each image whether the claim beside it holds (an object name = "this object is in the image")."""
+
+    needs_pixels: bool
+
+    def judge(self, pictures: Sequence[Picture], claims: Sequence[str]) -> list[Verdict | Fault]: ...
+
+
+class Detector(Backend, Protocol):
+    """Boxes with scores. `vocabulary` is None for open-vocabulary detectors."""
+
+    vocabulary: tuple[str, ...] | None
+
+    def detect(self, images: Sequence[Image], labels: Sequence[Sequence[str]]) -> list[list[Detection] | Fault]: ...
+
+
+class Proposer(Backend, Protocol):
+    """Names, for each caption, the absent-object candidates, best first; an unparsable answer is a Fault."""
+
+    def propose(self, requests: Sequence[ProposalRequest]) -> list[list[Proposal] | Fault]: ...
+
+
+class Negater(Backend, Protocol):
+    """Rewrites each caption so that it states the absence of the object."""
+
+    def negate(self, requests: Sequence[NegationRequest]) -> list[str | Fault]: ...
