@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -141,7 +142,8 @@ class LocalFolder(Folder):
                     file.flush()
                     os.fsync(file.fileno())  # after a power cut a linked name must not point at an empty file
         except OSError as error:
-            aside.unlink(missing_ok=True) if error.errno != errno.EROFS else None
+            with contextlib.suppress(OSError):  # the first error is the one that explains
+                aside.unlink()
             raise _write_error(str(target), error) from error
         return aside
 

@@ -1,0 +1,1 @@
+"""Word lists of the language package: plain data, no behaviour beyond splitting the lists."""
