@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from negscale.core.arrow import compute as pc
 from negscale.core.errors import FatalError, IllModelError
 from negscale.core.schema import FAULT, REJECTION
 
-Row = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, Any]
 WAKE = "_wake"  # in a retry: the index of the step at which a quarantined row runs again; dropped at the commit
 ILL_FROM_ROWS = 16  # fewer rows that all break alike may be chance; this many blame the model
 
@@ -27,6 +27,7 @@ class Reject:
     """The data says no: the object is in the picture, the judge refuses the edit."""
 
     reason: str
+    keep: Row | None = None  # columns worth keeping all the same, e.g. the score that refused the row
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,10 @@ def apply_stage(stage: Stage, table: pa.Table, step: int = 0) -> pa.Table:
         _stop_if_ill(stage, outcomes)
     for i, outcome in zip(live, outcomes, strict=True):
         match outcome:
-            case Reject(reason):
+            case Reject(reason, keep):
                 rejection[i] = {"stage": stage.name, "reason": reason}
+                for name, value in (keep or {}).items():
+                    added[name][i] = value
             case Fault(kind, message, retryable):
                 quarantine[i] = {
                     "stage": stage.name, "kind": kind, "message": _clip(message), "retryable": retryable,
@@ -143,7 +146,10 @@ def _guarded(stage: Stage, rows: Sequence[Row]) -> Sequence[Outcome]:
 
 def _fits(stage: Stage, outcome: Outcome) -> Outcome:
     """The outcome itself when its values fit the declared columns; raises otherwise, so that the row is found."""
-    if not isinstance(outcome, (Reject, Fault)):
+    if isinstance(outcome, Reject):
+        for name, value in (outcome.keep or {}).items():
+            pa.scalar(value, stage.writes.field(name).type)
+    elif not isinstance(outcome, Fault):
         for field in stage.writes:
             pa.scalar(outcome[field.name], field.type)
     return outcome

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from .content import GENERIC_NOUNS, dangling_article, dropped_content, match_keys, new_nouns
-from .nouns import mentions
-from .scope import NegatedSpan, negated_spans
-from .tokens import Token, tokenise
+from negscale.language.content import GENERIC_NOUNS, dangling_article, dropped_content, match_keys, new_nouns
+from negscale.language.nouns import mentions, synonyms
+from negscale.language.scope import NegatedSpan, negated_spans
+from negscale.language.tokens import Token, tokenise
 
 REASONS: Final = (
     "empty",
@@ -112,8 +112,8 @@ def check_negated_caption(
     form_problem = _form_problem(caption, negated_caption, options)
     if form_problem is not None:
         return _rejected(*form_problem)
-    if absent_object is not None and not any(character.isalpha() for character in absent_object):
-        return _rejected("bad_object", f"absent object {absent_object!r} has no letters")
+    if absent_object is not None and not _is_noun(absent_object):
+        return _rejected("bad_object", f"absent object {absent_object!r} is no noun")
     tokens = tokenise(negated_caption)
     takes_back = options.caption_may_state_object or absent_object is None
     spans = _new_spans(caption, negated_caption)
@@ -153,6 +153,17 @@ def check_negated_caption(
     return CheckResult(True, None, "", best.form, best.position, best.cue)
 
 
+@lru_cache(maxsize=4096)
+def _is_noun(absent_object: str) -> bool:
+    """Whether the object can be looked for at all."""
+    try:
+        return bool(synonyms(absent_object)) and any(
+            token.pos in ("NOUN", "ADJ", "VERB") for token in tokenise(absent_object)
+        )
+    except ValueError:
+        return False
+
+
 def _rejected(reason: str, detail: str, span: NegatedSpan | None = None) -> CheckResult:
     if span is None:
         return CheckResult(False, reason, detail, None, None, None)
@@ -186,7 +197,10 @@ def _form_problem(caption: str, negated: str, options: CheckOptions) -> tuple[st
 def _new_spans(caption: str, negated: str, *, keep_double: bool = False) -> list[NegatedSpan]:
     """Negations of the rewritten caption that the caption itself does not have."""
     original = tokenise(caption)
-    before = [(span.cue, _text_keys(original[span.start : span.end])) for span in negated_spans(caption, keep_double=keep_double)]
+    before = [
+        (span.cue, _text_keys(original[span.start : span.end]))
+        for span in negated_spans(caption, keep_double=keep_double)
+    ]
     tokens = tokenise(negated)
     fresh = []
     for span in negated_spans(negated, keep_double=keep_double):
@@ -243,11 +257,20 @@ def _covering_content(
     tokens: Sequence[Token], spans: Iterable[NegatedSpan], original: Sequence[Token]
 ) -> list[NegatedSpan]:
     """Negations that take back something the caption states."""
-    stated = {key for token in original if token.is_word and token.pos not in ("DET", "AUX", "PART") for key in match_keys(token.lower)}
+    stated = {
+        key
+        for token in original
+        if token.is_word and token.pos not in ("DET", "AUX", "PART")
+        for key in match_keys(token.lower)
+    }
     return [
         span
         for span in spans
-        if any(match_keys(token.lower) & stated for token in tokens[span.reach_start : span.reach_end] if token.pos != "DET")
+        if any(
+            match_keys(token.lower) & stated
+            for token in tokens[span.reach_start : span.reach_end]
+            if token.pos != "DET"
+        )
         or any(match_keys(lemma) & stated for lemma in span.implied)
     ]
 

@@ -11,24 +11,37 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from .nouns import mentions, synonyms
-from .scope import NegatedSpan
-from .tokens import AUXILIARIES, CONJUNCTIONS, INDEFINITES, PREPOSITIONS, PRONOUNS, Token, lemma_keys, lemma_of, lexicon_lemmas, possible_pos, tokenise
+from negscale.language.nouns import mentions, synonyms
+from negscale.language.scope import NegatedSpan
+from negscale.language.tokens import (
+    AUXILIARIES,
+    CONJUNCTIONS,
+    INDEFINITES,
+    PREPOSITIONS,
+    PRONOUNS,
+    Token,
+    lemma_keys,
+    lemma_of,
+    lexicon_lemmas,
+    possible_pos,
+    tokenise,
+    word_set,
+)
 
 # Nouns that name the picture, a place in it or an amount: neither new objects nor objects that can be denied.
-GENERIC_NOUNS: Final = frozenset(
-    "image picture photo photograph scene frame view shot sight background foreground presence absence sign trace evidence "
-    "kind sort type piece pair bit amount number lot group set distance side front back top bottom middle center area "
-    "place part color colour one other way hand thing item object anything something".split()
+GENERIC_NOUNS: Final = word_set(
+    "image picture photo photograph scene frame view shot sight background foreground presence absence sign trace evidence ",
+    "kind sort type piece pair bit amount number lot group set distance side front back top bottom middle center area ",
+    "place part color colour one other way hand thing item object anything something",
 )
 _VARIANTS: Final = {"grey": "gray", "colour": "color", "tyre": "tire", "theatre": "theater", "centre": "center"}
-_MEASURES: Final = frozenset(
-    "kind sort type lot piece slice pair bunch group number couple bit amount variety plenty ton row set bottle thing hundred dozen".split()
+_MEASURES: Final = word_set(
+    "kind sort type lot piece slice pair bunch group number couple bit amount variety plenty ton row set bottle thing hundred dozen"
 )
-_NEGATED_INDEFINITES: Final = frozenset("anything anyone anybody nothing nobody none any one thing".split())
+_NEGATED_INDEFINITES: Final = word_set("anything anyone anybody nothing nobody none any one thing")
 _CLAUSE_OPENERS: Final = frozenset({"but", "with", "and", "while", ",", "yet"})
 _ARTICLES: Final = frozenset({"a", "an", "the", "his", "their", "its", "my"})
-_COVERINGS: Final = frozenset("fill cover top line surround load pack stock pave".split())
+_COVERINGS: Final = word_set("fill cover top line surround load pack stock pave")
 _SUFFIXES: Final = ("ness", "less", "ful", "ing", "ers", "er", "ed", "en", "ly", "y", "age", "ion", "ment")
 _MIN_STEM = 3
 _MIN_SPELLING = 4
@@ -48,7 +61,11 @@ def match_keys(word: str) -> frozenset[str]:
 def _stems(lemma: str) -> set[str]:
     """What may be left of ``lemma`` without a derivational ending, in one spelling ("shady", "shade": "shad")."""
     bare = {lemma}
-    bare.update(lemma[: -len(suffix)] for suffix in _SUFFIXES if lemma.endswith(suffix) and len(lemma) - len(suffix) >= _MIN_STEM)
+    bare.update(
+        lemma[: -len(suffix)]
+        for suffix in _SUFFIXES
+        if lemma.endswith(suffix) and len(lemma) - len(suffix) >= _MIN_STEM
+    )
     return {_one_spelling(stem) for stem in bare}
 
 
@@ -88,7 +105,8 @@ def _is_misspelled_function_word(word: str) -> bool:
     if lexicon_lemmas(word) or len(word) < _MIN_STEM or not word.isalpha():
         return False
     return any(
-        _one_edit(word, other) and len(other) >= _MIN_STEM for other in PREPOSITIONS | CONJUNCTIONS | PRONOUNS | AUXILIARIES
+        _one_edit(word, other) and len(other) >= _MIN_STEM
+        for other in PREPOSITIONS | CONJUNCTIONS | PRONOUNS | AUXILIARIES
     )
 
 
@@ -104,7 +122,9 @@ def _joined(tokens: Sequence[Token]) -> set[str]:
 
 def _split_keys(tokens: Sequence[Token]) -> set[str]:
     """Keys of the parts of hyphenated words."""
-    return {key for token in tokens if "-" in token.lower for part in token.lower.split("-") for key in match_keys(part)}
+    return {
+        key for token in tokens if "-" in token.lower for part in token.lower.split("-") for key in match_keys(part)
+    }
 
 
 def dropped_content(
@@ -149,7 +169,11 @@ def dangling_article(original: Sequence[Token], rewritten: Sequence[Token]) -> T
         if j + 1 == len(rewritten):
             return token if not (original and original[-1].lower == token.lower) else None
         after = rewritten[j + 1]
-        if after.pos in ("PREP", "AUX", "CONJ") and (token.lower, after.lower) not in careless and after.lower != "inside":
+        if (
+            after.pos in ("PREP", "AUX", "CONJ")
+            and (token.lower, after.lower) not in careless
+            and after.lower != "inside"
+        ):
             return token
     return None
 
@@ -278,9 +302,7 @@ def _amounts_before(
     return spots
 
 
-def _governor_before(
-    original: Sequence[Token], head: int, gone: frozenset[str], takes_no_verb: bool
-) -> set[int]:
+def _governor_before(original: Sequence[Token], head: int, gone: frozenset[str], takes_no_verb: bool) -> set[int]:
     """Index of the verb that tied the denied noun to the caption: "[holding] a bat" to "without a bat"."""
     k = head - 1
     while k >= 0 and (original[k].pos in ("DET", "ADJ", "NUM", "NOUN", "PART", "ADV") or original[k].lower == "of"):

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Final, Literal
 
-from .tokens import Token, lexicon_lemmas
+from negscale.language.tokens import Token, lexicon_lemmas, word_set
 
 Form = Literal["no", "not", "without", "never", "none", "neither", "lexical", "affix"]
 FORMS: Final[tuple[Form, ...]] = ("no", "not", "without", "never", "none", "neither", "lexical", "affix")
@@ -22,7 +22,9 @@ Reach = Literal["noun_phrase", "verb_phrase", "left", "either", "self"]
 """``noun_phrase`` and ``verb_phrase`` negate to the right, ``left`` the subject before the cue, ``either`` is decided by
 its neighbours ("a missing hat", "the hat is missing"), ``self`` is an adjective that carries its own negation."""
 
-PEOPLE: Final = frozenset({"person", "people", "man", "woman", "child", "passenger", "human", "pedestrian", "rider", "crowd"})
+PEOPLE: Final = frozenset(
+    {"person", "people", "man", "woman", "child", "passenger", "human", "pedestrian", "rider", "crowd"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,22 @@ _BE_PRESENT = "present/visible/there/seen/shown/pictured/included/depicted/featu
 _PLACE = "image/picture/photo/photograph/scene/frame/view/shot/sight"
 
 CUES: Final[tuple[Cue, ...]] = tuple(
-    _cues("no", "noun_phrase", "no", "not/n't a single", "not/n't any", "not/n't one", "zero", "hardly/barely/scarcely any")
+    _cues(
+        "no",
+        "noun_phrase",
+        "no",
+        "not/n't a single",
+        "not/n't any",
+        "not/n't one",
+        "zero",
+        "hardly/barely/scarcely any",
+    )
     + _cues("no", "noun_phrase", "no sign/signs/trace/sight/evidence/hint of")
     + _cues("not", "verb_phrase", "not", "n't", "no longer")
     + _cues("not", "left", f"not/n't {_BE_PRESENT}", f"not/n't in the {_PLACE}", "not/n't in sight/view/frame")
-    + _cues("not", "left", "not/n't to be seen/found", "not/n't exist/appear", "not/n't be seen/found", "not/n't existing")
+    + _cues(
+        "not", "left", "not/n't to be seen/found", "not/n't exist/appear", "not/n't be seen/found", "not/n't existing"
+    )
     + _cues("not", "left", "not/n't part of", "not/n't among")
     + _cues("without", "noun_phrase", "without", "sans", "minus")
     + [Cue(("w", "/", "o"), "without", "noun_phrase")]
@@ -68,17 +81,38 @@ CUES: Final[tuple[Cue, ...]] = tuple(
     + _cues("neither", "noun_phrase", "neither", "nor")
     + _cues("lexical", "noun_phrase", "devoid/empty/free/void/bereft/bare/clear/stripped/deprived/absent of")
     + _cues("lexical", "noun_phrase", "lack/lacks/lacked of", "lack/lacks/lacked", "absence of", "in the absence of")
-    + _cues("lexical", "noun_phrase", "excluding/excludes/exclude", "except/excepting", "except for", "instead of", "rather than")
+    + _cues(
+        "lexical",
+        "noun_phrase",
+        "excluding/excludes/exclude",
+        "except/excepting",
+        "except for",
+        "instead of",
+        "rather than",
+    )
     + _cues("lexical", "noun_phrase", "free from", "unaccompanied by", "uncovered by", "untouched by", "unadorned by")
     + _cues("lexical", "verb_phrase", "fail/fails/failed/failing to", "refuse/refuses/refused/refusing to")
     + _cues("lexical", "verb_phrase", "avoid/avoids/avoiding", "refrain/refrains/refraining from")
-    + _cues("lexical", "left", "nonexistent", "non-existent", "out of sight/view/frame/shot", "excluded", "unseen", "invisible")
+    + _cues(
+        "lexical",
+        "left",
+        "nonexistent",
+        "non-existent",
+        "out of sight/view/frame/shot",
+        "excluded",
+        "unseen",
+        "invisible",
+    )
     + _cues("lexical", "either", "absent", "missing", "lacking", "gone")
-    + _cues("lexical", "self", "unoccupied", "deserted", "uninhabited", "vacant", "unpopulated", "unmanned", implied=PEOPLE)
+    + _cues(
+        "lexical", "self", "unoccupied", "deserted", "uninhabited", "vacant", "unpopulated", "unmanned", implied=PEOPLE
+    )
     + _cues("lexical", "self", "abandoned", "unattended", "unaccompanied", implied=PEOPLE)
     + _cues("lexical", "self", "empty")
     + _cues("lexical", "self", "bare", implied=("leaf", "decoration", "furniture", "cover"))
-    + _cues("lexical", "self", "barefoot", "barefooted", implied=("shoe", "sock", "sandal", "boot", "footwear", "sneaker"))
+    + _cues(
+        "lexical", "self", "barefoot", "barefooted", implied=("shoe", "sock", "sandal", "boot", "footwear", "sneaker")
+    )
     + _cues("lexical", "self", "bareheaded", "bare-headed", "hatless", implied=("hat", "cap", "helmet"))
     + _cues("lexical", "self", "bare-chested", "barechested", implied=("shirt", "t-shirt", "top"))
     + _cues("lexical", "self", "bareback", implied=("saddle",))
@@ -146,10 +180,10 @@ PSEUDO_CUES: Final[tuple[tuple[str, ...], ...]] = tuple(
         "missing poster",
     )
 )
-_PSEUDO_SIGN_WORDS = frozenset(
-    "parking smoking entry entrance stopping standing trespassing turn u-turn turns left right swimming fishing diving "
-    "dogs pets littering loitering passing pedestrians bicycles bikes cycling skating skateboarding dumping vehicles trucks "
-    "cars enter outlet exit access walk cross block feed touch disturb the".split()
+_PSEUDO_SIGN_WORDS = word_set(
+    "parking smoking entry entrance stopping standing trespassing turn u-turn turns left right swimming fishing diving ",
+    "dogs pets littering loitering passing pedestrians bicycles bikes cycling skating skateboarding dumping vehicles trucks ",
+    "cars enter outlet exit access walk cross block feed touch disturb the",
 )
 
 # What an "empty" thing is empty of, by the thing's lemma; anything else is taken to be empty of people.
@@ -168,12 +202,12 @@ _EMPTY_OF: Final[dict[str, frozenset[str]]] = {
 }
 
 # "-less" and "un-" words of captions that are names of things or have lost their negation.
-_NOT_AFFIXED = frozenset(
-    "unless under underneath until union unit united unique uniform uniformed universal university unicycle unicorn "
-    "unidentified unknown unusual unlike unusually unison nevertheless nonetheless regardless wireless stainless bless "
-    "blessed endless countless seamless effortless restless reckless ruthless timeless priceless flawless helpless harmless "
-    "homeless useless careless unattended unload unloads unloading unloaded undo unwrap unwrapping unfold unfolding unveil "
-    "unlock unpack unpacking unroll unzip untie understand undergo undergoing unleash".split()
+_NOT_AFFIXED = word_set(
+    "unless under underneath until union unit united unique uniform uniformed universal university unicycle unicorn ",
+    "unidentified unknown unusual unlike unusually unison nevertheless nonetheless regardless wireless stainless bless ",
+    "blessed endless countless seamless effortless restless reckless ruthless timeless priceless flawless helpless harmless ",
+    "homeless useless careless unattended unload unloads unloading unloaded undo unwrap unwrapping unfold unfolding unveil ",
+    "unlock unpack unpacking unroll unzip untie understand undergo undergoing unleash",
 )
 
 _BY_FIRST: Final[dict[str, tuple[Cue, ...]]] = {
@@ -181,7 +215,8 @@ _BY_FIRST: Final[dict[str, tuple[Cue, ...]]] = {
     for first in {cue.words[0] for cue in CUES}
 }
 _PSEUDO_BY_FIRST: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    first: tuple(phrase for phrase in PSEUDO_CUES if phrase[0] == first) for first in {phrase[0] for phrase in PSEUDO_CUES}
+    first: tuple(phrase for phrase in PSEUDO_CUES if phrase[0] == first)
+    for first in {phrase[0] for phrase in PSEUDO_CUES}
 }
 
 

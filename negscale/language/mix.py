@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .cues import FORMS
-from .scope import POSITIONS, negated_spans
+from negscale.language.cues import FORMS
+from negscale.language.scope import POSITIONS, negated_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def negation_mix(captions: Iterable[str]) -> NegationMix:
     >>> negation_mix(["a dog with no hat", "no cats here"]).by_form()["no"]
     2
     """
-    counts = {form: dict.fromkeys(POSITIONS, 0) for form in FORMS}
+    counts: dict[str, dict[str, int]] = {form: dict.fromkeys(POSITIONS, 0) for form in FORMS}
     num_captions = num_negated = 0
     for caption in captions:
         spans = negated_spans(caption)

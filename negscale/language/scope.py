@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-from .cues import Cue, Form, match_cue, pseudo_cue_length
-from .tokens import Token, tokenise
+from negscale.language.cues import Cue, Form, match_cue, pseudo_cue_length
+from negscale.language.tokens import Token, tokenise, word_set
 
 Position = Literal["early", "middle", "late"]
 POSITIONS: Final[tuple[Position, ...]] = ("early", "middle", "late")
@@ -41,16 +41,16 @@ class NegatedSpan:
     implied: frozenset[str]
 
 
-_CLAUSE_BREAKS: Final = frozenset(
-    "but while whilst although though yet so because if when where whereas unless until as & plus".split()
+_CLAUSE_BREAKS: Final = word_set(
+    "but while whilst although though yet so because if when where whereas unless until as & plus"
 )
 _RELATIVES: Final = frozenset({"that", "which", "who", "whose", "where"})
 _EXCEPTIONS: Final = frozenset({"except", "excepting", "but", "besides", "save", "beyond"})
 # Cues that may be cancelled by a "not" or "no" before them: "not without a hat" states the hat.
-_CANCELLABLE: Final = frozenset(
-    "without lacking missing absent devoid empty free unoccupied deserted vacant uninhabited invisible lack lacks".split()
+_CANCELLABLE: Final = word_set(
+    "without lacking missing absent devoid empty free unoccupied deserted vacant uninhabited invisible lack lacks"
 )
-_SEEN: Final = frozenset("seen found shown pictured depicted spotted displayed featured visible present".split())
+_SEEN: Final = word_set("seen found shown pictured depicted spotted displayed featured visible present")
 _NP_PARTS: Final = frozenset({"DET", "ADJ", "NUM", "NOUN", "PART", "ADV"})
 
 
@@ -138,7 +138,12 @@ def _side_of_either(tokens: Sequence[Token], at: int, stop: int) -> str:
     after = tokens[stop]
     if at and tokens[at - 1].pos == "DET":
         return "noun_phrase"
-    if after.pos == "VERB" and after.lower.endswith(("ed", "en")) and stop + 1 < len(tokens) and tokens[stop + 1].pos == "NOUN":
+    if (
+        after.pos == "VERB"
+        and after.lower.endswith(("ed", "en"))
+        and stop + 1 < len(tokens)
+        and tokens[stop + 1].pos == "NOUN"
+    ):
         return "noun_phrase"
     if after.pos in ("CONJ", "AUX", "PREP") or after.lower in _RELATIVES or after.pos == "VERB":
         return "left"
@@ -221,7 +226,9 @@ def _scan_right(
             else:
                 seen_preposition = True
         elif token.pos == "VERB":
-            attributive = token.lower.endswith(("ed", "en")) and j + 1 < len(tokens) and tokens[j + 1].pos in ("NOUN", "ADJ")
+            attributive = (
+                token.lower.endswith(("ed", "en")) and j + 1 < len(tokens) and tokens[j + 1].pos in ("NOUN", "ADJ")
+            )
             if attributive and seen_noun and tokens[j - 1].pos in ("NOUN", "ADJ"):
                 j += 1  # "a foil covered plate"
                 continue
@@ -233,7 +240,7 @@ def _scan_right(
             seen_verb = True
             verbal = verbal or not seen_noun
         elif token.pos == "AUX" and token.lower != "being":
-            if seen_noun:
+            if seen_noun or (j > start and not verbal and tokens[j - 1].pos == "ADJ"):
                 if clause_initial and core_end is None and not verb_phrase and cue.form in ("no", "neither", "none"):
                     verbal, seen_noun, copula = True, False, True
                 elif clause_initial and core_end is not None:
@@ -279,7 +286,9 @@ def _scan_left(tokens: Sequence[Token], at: int, stop: int) -> tuple[tuple[int, 
     """Core and reach of a predicate that denies its subject, which ends before token ``at``."""
     j = at - 1
     relative = has_auxiliary = False
-    while j >= 0 and (tokens[j].pos in ("AUX", "ADV", "PART") or tokens[j].lower in _RELATIVES or _shares_subject(tokens, j)):
+    while j >= 0 and (
+        tokens[j].pos in ("AUX", "ADV", "PART") or tokens[j].lower in _RELATIVES or _shares_subject(tokens, j)
+    ):
         relative = relative or tokens[j].lower in _RELATIVES
         has_auxiliary = has_auxiliary or tokens[j].pos == "AUX"
         if tokens[j].pos == "PART" and tokens[j].lower.startswith("'"):
@@ -319,9 +328,11 @@ def _noun_phrase_start(tokens: Sequence[Token], end: int) -> int:
             j -= 1
             if not (j and tokens[j - 1].lower == "of"):
                 break
-        elif token.pos in _NP_PARTS or token.lower == "of":
-            j -= 1
-        elif token.lower == "and" and j >= 2 and tokens[j - 2].pos in ("ADJ", "NOUN"):
+        elif (
+            token.pos in _NP_PARTS
+            or (token.lower == "of" and j >= 2 and tokens[j - 2].pos == "NOUN")
+            or (token.lower == "and" and j >= 2 and tokens[j - 2].pos in ("ADJ", "NOUN"))
+        ):
             j -= 1
         else:
             break

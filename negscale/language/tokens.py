@@ -52,44 +52,47 @@ _WHOLE_CONTRACTIONS = {"cannot": 3, "gonna": 3, "wanna": 3}
 _CONTRACTED_TAILS = ("'s", "'re", "'ve", "'ll", "'d", "'m")
 
 
-def _words(*lines: str) -> frozenset[str]:
+def word_set(*lines: str) -> frozenset[str]:
+    """Words of ``lines``, split at spaces."""
     return frozenset(" ".join(lines).split())
 
 
-DETERMINERS: Final = _words(
+DETERMINERS: Final = word_set(
     "a an the this these those his her its their our your my some any no every each either neither another",
     "both all half several many much few enough such what whose certain various most more less fewer",
 )
-PRONOUNS: Final = _words(
+PRONOUNS: Final = word_set(
     "i you he she it we they me him us them himself herself itself themselves yourself myself who whom which that",
     "anyone anybody anything none nobody nothing there",
     "hers theirs mine ours yours oneself",
 )
-PREPOSITIONS: Final = _words(
+PREPOSITIONS: Final = word_set(
     "of in on at by for with from to into onto upon over under above below beneath underneath behind beside besides",
     "between among amongst amid amidst around across along alongside against about after before during near off out",
     "outside inside through throughout toward towards up down past via within without atop beyond like as than per",
     "until since except excluding including despite unlike minus opposite aboard",
 )
-CONJUNCTIONS: Final = _words("and or nor but yet so while whilst although though because if unless when where whereas & plus")
-AUXILIARIES: Final = _words(
+CONJUNCTIONS: Final = word_set(
+    "and or nor but yet so while whilst although though because if unless when where whereas & plus"
+)
+AUXILIARIES: Final = word_set(
     "is are was were be been being am do does did has have had having can could will would shall should may might must",
     "'s 're 've 'll 'd 'm ca wo ai isn aren wasn weren don doesn didn hasn haven hadn won wouldn couldn shouldn",
 )
-_PARTICLES = _words("not n't")
+_PARTICLES = word_set("not n't")
 # Pronouns that stand for a thing in the picture, so that losing one is losing content.
-INDEFINITES: Final = _words("someone somebody something everyone everybody everything")
-_NUMBERS: Final = _words(
+INDEFINITES: Final = word_set("someone somebody something everyone everybody everything")
+_NUMBERS: Final = word_set(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen",
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand dozen first second third",
 )
-_ADVERBS = _words(
+_ADVERBS = word_set(
     "very too also just only even still again away together apart ahead aside back here nearby now then next quite rather",
     "really almost so completely totally entirely fully anywhere everywhere nowhere somewhere elsewhere outdoors indoors",
     "never not always ever upside forward backwards sideways overhead well instead otherwise altogether alone as",
 )
 # Verbs of captions whose forms are also nouns or adjectives in the lexicon ("rides", "stand", "left").
-_CAPTION_VERBS = _words(
+_CAPTION_VERBS = word_set(
     "sit stand lie lay ride hold walk look play run eat wear fly jump drive carry lean rest hang watch pose perform sleep",
     "swim move travel pass cross wait work cook prepare hit swing throw catch kick pull push grab reach face show display",
     "feature contain include have make take get go come talk smile stare gaze graze feed drink bite chew climb surf ski",
@@ -99,14 +102,16 @@ _CAPTION_VERBS = _words(
     "grow bloom shine glow blow burn overlook depict sport adorn decorate attach connect mount stack pile tie wrap let",
     "want need like love give receive offer sell buy pay lack miss perch nap doze dive splash bathe wash clean dry shave",
 )
-_COLOURS_AND_MATERIALS = _words(
+_COLOURS_AND_MATERIALS = word_set(
     "red green blue yellow white black brown grey gray orange pink purple beige tan gold golden silver maroon violet",
     "wooden wood metal plastic glass paper stone brick concrete leather cotton steel iron tile marble ceramic empty",
     "light dark double single open close dry wet clean clear cute fake self round square busy quiet young old",
 )
-_ALWAYS_ADJECTIVES = _words("little big small large tall young old visible empty full complete metallic bushy brushy present")
+_ALWAYS_ADJECTIVES = word_set(
+    "little big small large tall young old visible empty full complete metallic bushy brushy present"
+)
 _STOP_WORDS: Final = (
-    _words(
+    word_set(
         "very too also just only even still so quite rather really as be do have can will one ones other others such lot lots",
         "then now here there ever well yet back away up down off out over around about instead together again first bit",
         "total next near nearby top front side upon along not never",
@@ -118,7 +123,7 @@ _STOP_WORDS: Final = (
     | AUXILIARIES
 )
 
-_ALWAYS_NOUNS = _words(
+_ALWAYS_NOUNS = word_set(
     "man men woman women people person child children boy boys girl girls dog dogs cat cats bench train trains plane",
     "bus buses car cars horse horses bear cow cows building field street water room kitchen bathroom beach table bed",
     "hat hats snow wall board kite kites bat baby pair group herd bunch picture game floor sky trees tree couch hand",
@@ -283,7 +288,11 @@ def _open_class(words: Sequence[str], tags: Sequence[Pos | None], at: int) -> Po
         return "VERB"
     if "VERB" in can and (before_word == "to" or before_word in _PARTICLES):
         return "VERB" if not (before_word in _PARTICLES and "ADJ" in can) else "ADJ"
-    if "VERB" in can and before == "AUX" and before_word not in ("is", "are", "was", "were", "has", "have", "'s", "had"):
+    if (
+        "VERB" in can
+        and before == "AUX"
+        and before_word not in ("is", "are", "was", "were", "has", "have", "'s", "had")
+    ):
         return "VERB"
     if lower.endswith(("ed", "en")) and "VERB" in can and "NOUN" not in can:
         return "ADJ" if in_noun_phrase or (noun_follows and ("ADJ" in can or before in ("PREP", "CONJ"))) else "VERB"
@@ -300,8 +309,17 @@ def _open_class(words: Sequence[str], tags: Sequence[Pos | None], at: int) -> Po
     if {"VERB", "NOUN"} <= can:
         if before == "PRON":
             return "VERB"
-        if before in ("NOUN", "ADV") and _verb_lemma(lower) in _CAPTION_VERBS and after in ("PREP", "DET", "ADV", "PUNCT", "ADJ"):
-            singular_subject = not before_word.endswith("s") and before_word not in ("people", "men", "women", "children")
+        if (
+            before in ("NOUN", "ADV")
+            and _verb_lemma(lower) in _CAPTION_VERBS
+            and after in ("PREP", "DET", "ADV", "PUNCT", "ADJ")
+        ):
+            singular_subject = not before_word.endswith("s") and before_word not in (
+                "people",
+                "men",
+                "women",
+                "children",
+            )
             if lower.endswith("s") == singular_subject or before == "ADV":
                 return "VERB"
         return "NOUN"
@@ -315,7 +333,8 @@ def _mark_long_prepositions(words: Sequence[str], tags: list[Pos | None]) -> Non
     for at, word in enumerate(words):
         for phrase in _PREPOSITIONS_BY_FIRST_WORD.get(word, ()):
             if tuple(words[at : at + len(phrase)]) == phrase:
-                tags[at : at + len(phrase)] = ["PREP"] * len(phrase)
+                for j in range(at, at + len(phrase)):
+                    tags[j] = "PREP"
                 break
 
 
@@ -338,6 +357,6 @@ def tokenise(caption: str) -> tuple[Token, ...]:
     return tuple(tokens)
 
 
-def content_words(caption: str) -> tuple[str, ...]:
+def contentword_set(caption: str) -> tuple[str, ...]:
     """Lemmas of the content words of ``caption``, in order, with repeats."""
     return tuple(token.lemma for token in tokenise(caption) if token.is_content)

@@ -1,0 +1,38 @@
+# Everything installs itself into .venv; nothing else on the machine is touched.
+PY := .venv/bin/python
+K ?=
+
+.PHONY: demo test lint bench bench-full accept lock clean
+
+.venv/.installed: requirements.lock pyproject.toml
+	@echo "installing into .venv"
+	@test -x $(PY) || python3 -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check "uv>=0.5"
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet -r requirements.lock
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+demo: .venv/.installed ## A finished run on drawn scenes through Ray, with its table and folder (about a minute)
+	$(PY) -m negscale generate negationclip_p1 -c runtime/laptop source.images=500 source.shard_rows=100
+	$(PY) -m negscale audit runs/negationclip/p1/dev
+
+test: .venv/.installed ## The quick suite (at most 20 minutes on 2 cores)
+	$(PY) -m pytest tests negscale -m "not acceptance and not slow and not gpu"
+
+lint: .venv/.installed ## Style, imports, types
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
+
+accept: .venv/.installed ## One test per promise, with its figures; K=name selects
+	$(PY) -m pytest tests/acceptance -m acceptance -s -v --timeout 3600 $(if $(K),-k "$(K)")
+
+bench: .venv/.installed ## Measurements beside their baselines, JSON in bench-out/ (at most 25 minutes)
+	$(PY) -m tests.bench
+
+bench-full: .venv/.installed ## All cells, resumable
+	$(PY) -m tests.bench --full
+
+lock: ## Write requirements.lock anew (no hosts in it)
+	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf runs bench-out .pytest_cache .ruff_cache

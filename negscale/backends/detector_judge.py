@@ -1,0 +1,152 @@
+"""Judges an object's presence with one detector or several: the absence check of photographs without an MLLM.
+
+Stands where NegationCLIP (arXiv 2501.10913, section 3) asks LLaVA-1.6 "Is there {object} in this image?". What differs:
+the answer is a probability with a threshold that the user chooses, an object outside of the detectors' vocabulary is a
+fault (the authors' parser takes every answer without "yes" for an absence), and the evidence stays in `raw`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from negscale.backends.onnx_detector import OnnxDetectorConfig
+from negscale.backends.presence import Calibration, View, fuse, views_of
+from negscale.backends.vocabulary import Vocabulary, outside
+from negscale.core.backend import Detector, Image, Picture, Verdict
+from negscale.core.config import Config
+from negscale.core.errors import ConfigError
+from negscale.core.stage import Fault
+
+
+class DetectorJudgeConfig(Config):
+    """Says from detectors' boxes whether an object is in a picture."""
+
+    kind: Literal["detector_judge"] = "detector_judge"
+    detectors: dict[str, OnnxDetectorConfig]
+    """Name -> detector; the names are those of `calibration.weights`."""
+    calibration: Calibration = Calibration()
+    """How boxes become a probability."""
+    threshold: float = 0.5
+    """Present when the probability reaches this; lower = fewer but surer absences."""
+    class_thresholds: dict[str, float] = {}
+    """Class -> its own threshold."""
+
+    def build(self, threads: int = 1) -> DetectorJudge:
+        """The judge with its detectors, not loaded yet. Raises ConfigError when names do not match."""
+        return DetectorJudge(self, {name: config.build(threads) for name, config in self.detectors.items()})
+
+
+class DetectorJudge:
+    """Judge over detectors with closed vocabularies. Pictures with equal pixels in one call are looked at once."""
+
+    needs_pixels = True
+
+    def __init__(self, config: DetectorJudgeConfig, detectors: Mapping[str, Detector]) -> None:
+        if not detectors:
+            raise ConfigError("verifier.detectors is empty; name at least one, e.g. verifier.detectors.yolox.model=PATH")
+        weights = config.calibration.weights
+        if weights and set(weights) != set(detectors):
+            raise ConfigError(
+                f"verifier.calibration.weights names the detectors {sorted(weights)}, verifier.detectors has "
+                f"{sorted(detectors)}: calibrate this ensemble, or set verifier.calibration.weights={{}} for a plain mean"
+            )
+        self._config = config
+        self._detectors = dict(detectors)
+        self._keys: list[tuple[str, View]] = (
+            [(name, view) for name, views in weights.items() for view in views]
+            if weights
+            else [(name, "full") for name in detectors]
+        )
+        self._known = {name: Vocabulary(_closed(name, detector)) for name, detector in detectors.items()}
+        names = dict.fromkeys(n for known in self._known.values() for n in known.names)
+        self._vocabulary = Vocabulary(tuple(names))
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        for key in ("class_thresholds", "calibration.class_offsets"):
+            named = self._config.class_thresholds if "thresholds" in key else self._config.calibration.class_offsets
+            unknown = sorted(set(named) - set(self._vocabulary.names))
+            if unknown:
+                raise ConfigError(f"verifier.{key} names {unknown[0]!r}, which is no class of the detectors")
+
+    @property
+    def exact(self) -> bool:
+        """Exact where all detectors are."""
+        return all(detector.exact for detector in self._detectors.values())
+
+    @cached_property
+    def id(self) -> str:
+        """The detectors' ids and the start of the hash of calibration and thresholds."""
+        facts = repr((self._config.calibration.identity(), self._config.threshold, self._config.class_thresholds))
+        inner = ", ".join(detector.id for detector in self._detectors.values())
+        return f"detector_judge({inner})@{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+
+    def load(self) -> None:
+        """Load every detector."""
+        for detector in self._detectors.values():
+            detector.load()
+
+    def close(self) -> None:
+        """Close every detector."""
+        for detector in self._detectors.values():
+            detector.close()
+
+    def judge(self, pictures: Sequence[Picture], claims: Sequence[str]) -> list[Verdict | Fault]:
+        """Whether each picture shows the object beside it; `score` is the fused probability of presence."""
+        answers: list[Verdict | Fault | None] = [None] * len(pictures)
+        groups: dict[Any, list[tuple[int, str]]] = {}
+        for number, (picture, claim) in enumerate(zip(pictures, claims, strict=True)):
+            name = self._vocabulary.find(claim)
+            if name is None:
+                answers[number] = outside(claim, len(self._vocabulary.names))
+            elif picture.pixels is None:
+                answers[number] = Fault("no_pixels", f"image {picture.image_id!r} came without pixels; this judge needs them")
+            else:
+                groups.setdefault(_fingerprint(picture.pixels), []).append((number, name))
+        for members in groups.values():
+            pixels = pictures[members[0][0]].pixels
+            assert pixels is not None
+            names = list(dict.fromkeys(name for _, name in members))
+            seen = self.evidence(pixels, names)
+            for number, name in members:
+                answers[number] = seen if isinstance(seen, Fault) else self._verdict(name, seen[name])
+        return [answer for answer in answers if answer is not None]
+
+    def evidence(self, image: Image, names: Sequence[str]) -> dict[str, dict[tuple[str, View], float]] | Fault:
+        """Class -> (detector, view) -> score of its strongest box, 0 without one; only detectors that know the class."""
+        found: dict[str, dict[tuple[str, View], float]] = {name: {} for name in names}
+        for key in self._keys:
+            known = [name for name in names if name in self._known[key[0]].names]
+            for name in known:
+                found[name][key] = 0.0
+            for part in views_of(image, key[1]) if known else ():
+                (boxes,) = self._detectors[key[0]].detect([part], [known])
+                if isinstance(boxes, Fault):
+                    return boxes
+                for box in boxes:
+                    found[box.label][key] = max(found[box.label][key], box.score)
+        return found
+
+    def _verdict(self, name: str, evidence: Mapping[tuple[str, View], float]) -> Verdict:
+        chance = fuse(evidence, self._config.calibration, name)
+        threshold = self._config.class_thresholds.get(name, self._config.threshold)
+        raw = " ".join(f"{detector}.{view}={score:.4f}" for (detector, view), score in evidence.items())
+        return Verdict(chance >= threshold, chance, f"{name}: {raw}")
+
+
+def _closed(name: str, detector: Detector) -> tuple[str, ...]:
+    if detector.vocabulary is None:
+        raise ConfigError(
+            f"verifier.detectors.{name} has an open vocabulary; DetectorJudge needs a closed one, to tell "
+            f"'not seen' from 'not known'"
+        )
+    return detector.vocabulary
+
+
+def _fingerprint(pixels: np.ndarray) -> tuple[Any, ...]:
+    return (*pixels.shape, str(pixels.dtype), hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).digest())
