@@ -133,7 +133,7 @@ class UseKid(Stage):
 
 def two_stages(rows: int = 1000, shard_rows: int = 100, **stage: Any) -> Pipeline:
     """first -> second."""
-    steps = (Arithmetic("first", "y", **stage), Arithmetic("second", "w", factor=3, **{**stage, "picky": False}))
+    steps = (Arithmetic("first", "y", **stage), Arithmetic("second", "w", **{**stage, "factor": 3, "picky": False}))
     return Pipeline("test/numbers", NumberSource(rows, shard_rows), steps)
 
 

@@ -8,12 +8,13 @@ template (the authors wrap LLaVA's question by hand). Importing this module load
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from negscale.backends.vllm_install import check_installed, is_cpu_build, weights_digest
 from negscale.backends.vllm_prompt import image_problem, messages_of
@@ -64,7 +65,7 @@ class VllmChatConfig(Config):
     """A chat model that vLLM serves inside the worker."""
 
     kind: Literal["vllm_chat"] = "vllm_chat"
-    model: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
+    model: str
     """The model's name on the hub, owner/name. Bears identity also when `path` says where the files are."""
     revision: str = "main"
     """Commit, tag or branch on the hub; a commit pins the weights."""
@@ -82,6 +83,13 @@ class VllmChatConfig(Config):
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose code you have read."""
     engine: VllmEngineConfig = VllmEngineConfig()
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_name(cls, model: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", model):
+            raise ValueError("expected a name as on the hub, owner/name; the folder of a local model goes into `path`")
+        return model
 
     @model_validator(mode="after")
     def _choices_differ(self) -> VllmChatConfig:

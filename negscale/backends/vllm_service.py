@@ -12,6 +12,7 @@ import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from negscale.backends.vllm_guard import Guard
 from negscale.backends.vllm_install import HELP
 from negscale.core.backend import Reply
 from negscale.core.errors import ConfigError, FatalError, IllModelError
@@ -32,10 +33,13 @@ class VllmService:
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-engine", daemon=True)
         self._thread.start()
         self._closed = False
+        self._guard = Guard()
         try:
             self._engine = self._wait(self._start(arguments, window))
+            self._guard.settled()
         except BaseException:
             self._stop_loop()
+            self._guard.close()
             raise
 
     def answer(
@@ -61,6 +65,7 @@ class VllmService:
             self._closed = True
             self._wait(self._shut_down())
             self._stop_loop()
+            self._guard.close()
 
     def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -77,6 +82,7 @@ class VllmService:
 
     async def _start(self, arguments: Mapping[str, Any], window: int) -> Any:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing about a run leaves the machine
+        os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")  # a worker has threads: fork may hang
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.renderers import ChatParams

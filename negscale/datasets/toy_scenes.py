@@ -44,7 +44,7 @@ PLACES: tuple[Place, ...] = (
     Place("kitchen", "in the kitchen", {"cup": 16, "apple": 14, "chair": 11, "clock": 10, "cat": 8, "flower": 4}),
     Place("street", "on the street", {"car": 18, "tree": 9, "dog": 8, "bench": 8, "umbrella": 8, "hat": 6, "clock": 4}),
     Place("beach", "at the beach", {"umbrella": 16, "ball": 13, "kite": 11, "hat": 9, "bird": 9, "dog": 6, "book": 4}),
-    Place("library", "in the library", {"book": 20, "chair": 14, "clock": 9, "cup": 8, "hat": 4, "cat": 3}),
+    Place("office", "in the office", {"book": 20, "chair": 14, "clock": 9, "cup": 8, "hat": 4, "cat": 3}),
     Place("bedroom", "in the bedroom", {"cat": 13, "book": 11, "clock": 10, "hat": 9, "chair": 8, "ball": 5, "cup": 5}),
 )
 PLACE_BY_NAME = {place.name: place for place in PLACES}
@@ -167,14 +167,14 @@ def background(place: str) -> np.ndarray:
         paint((y >= 30) & (y < 52) & ((x + 3 * y) % 19 < 4) & (y % 5 == 0), 214, 238, 244)
         paint(y > 50 + 2 * np.sin(x / 8), 246, 230, 190)
         paint((y > 54) & ((x * 11 + y * 17) % 53 == 0), 228, 208, 164)
-    elif place == "library":
-        canvas = fill(236, 226, 212)
-        for top in (0, 16, 32, 48):
-            paint((y >= top) & (y < top + 16) & ((x + 5 * top) % 7 < 6), 226, 208, 190)
-            paint((y >= top) & (y < top + 16) & ((x + 5 * top) % 14 < 6), 214, 206, 214)
-            paint((y >= top + 13) & (y < top + 16), 196, 172, 146)
-        paint(y >= 64, 224, 206, 186)
-        paint((y >= 64) & (y % 8 == 0), 210, 190, 168)
+    elif place == "office":
+        canvas = fill(228, 234, 230)
+        paint((y < 60) & (x % 32 == 0), 214, 222, 216)
+        paint((x > 10) & (x < 60) & (y > 6) & (y < 40), 248, 250, 250)
+        paint((x > 12) & (x < 58) & (y > 8) & (y < 38) & (y % 5 < 3), 212, 228, 238)
+        paint((y >= 60) & (y < 64), 200, 206, 202)
+        paint(y >= 64, 198, 206, 220)
+        paint((y >= 64) & ((x // 16 + y // 16) % 2 == 0), 208, 214, 226)
     else:
         canvas = fill(226, 220, 238)
         paint((y < 64) & (x % 12 < 2), 216, 208, 230)

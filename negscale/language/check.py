@@ -157,9 +157,8 @@ def check_negated_caption(
 def _is_noun(absent_object: str) -> bool:
     """Whether the object can be looked for at all."""
     try:
-        return bool(synonyms(absent_object)) and any(
-            token.pos in ("NOUN", "ADJ", "VERB") for token in tokenise(absent_object)
-        )
+        wanted = [token for token in tokenise(absent_object) if token.is_word and token.pos != "DET"]
+        return bool(synonyms(absent_object)) and bool(wanted)
     except ValueError:
         return False
 

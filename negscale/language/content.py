@@ -6,6 +6,7 @@ Not from a paper. Words are compared by every lemma they may have and by a light
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -17,6 +18,7 @@ from negscale.language.tokens import (
     AUXILIARIES,
     CONJUNCTIONS,
     INDEFINITES,
+    NUMBERS,
     PREPOSITIONS,
     PRONOUNS,
     Token,
@@ -40,6 +42,8 @@ _MEASURES: Final = word_set(
 )
 _NEGATED_INDEFINITES: Final = word_set("anything anyone anybody nothing nobody none any one thing")
 _CLAUSE_OPENERS: Final = frozenset({"but", "with", "and", "while", ",", "yet"})
+# Closed-class words that are nouns after an article: "the can", "the inside".
+_NOUNS_TOO: Final = frozenset({"can", "will", "might", "must", "inside", "outside", "past", "opposite"})
 _ARTICLES: Final = frozenset({"a", "an", "the", "his", "their", "its", "my"})
 _COVERINGS: Final = word_set("fill cover top line surround load pack stock pave")
 _SUFFIXES: Final = ("ness", "less", "ful", "ing", "ers", "er", "ed", "en", "ly", "y", "age", "ion", "ment")
@@ -102,7 +106,7 @@ def _is_synonym(noun: str, other: str) -> bool:
 @lru_cache(maxsize=4096)
 def _is_misspelled_function_word(word: str) -> bool:
     """Whether ``word`` is in no lexicon and one edit away from a function word ("fro", "nad")."""
-    if lexicon_lemmas(word) or len(word) < _MIN_STEM or not word.isalpha():
+    if lexicon_lemmas(word) or word in NUMBERS or len(word) < _MIN_STEM or not word.isalpha():
         return False
     return any(
         _one_edit(word, other) and len(other) >= _MIN_STEM
@@ -117,7 +121,7 @@ def _keys_of(tokens: Iterable[Token]) -> set[str]:
 def _joined(tokens: Sequence[Token]) -> set[str]:
     """Neighbouring words written as one."""
     words = [token.lower for token in tokens]
-    return {first + second for first, second in zip(words, words[1:], strict=False)}
+    return {first + second for first, second in itertools.pairwise(words)}
 
 
 def _split_keys(tokens: Sequence[Token]) -> set[str]:
@@ -162,7 +166,7 @@ def dropped_content(
 
 def dangling_article(original: Sequence[Token], rewritten: Sequence[Token]) -> Token | None:
     """An article whose noun is gone ("a of sheep", "on the"), unless ``original`` is as careless."""
-    careless = {(first.lower, second.lower) for first, second in zip(original, original[1:], strict=False)}
+    careless = {(first.lower, second.lower) for first, second in itertools.pairwise(original)}
     for j, token in enumerate(rewritten):
         if token.lower not in _ARTICLES:
             continue
@@ -172,7 +176,7 @@ def dangling_article(original: Sequence[Token], rewritten: Sequence[Token]) -> T
         if (
             after.pos in ("PREP", "AUX", "CONJ")
             and (token.lower, after.lower) not in careless
-            and after.lower != "inside"
+            and after.lower not in _NOUNS_TOO
         ):
             return token
     return None

@@ -51,7 +51,7 @@ def _cues(form: Form, reach: Reach, *patterns: str, implied: Iterable[str] = ())
     ]
 
 
-_BE_PRESENT = "present/visible/there/seen/shown/pictured/included/depicted/featured/displayed/around/here"
+_BE_PRESENT = "present/visible/there/seen/shown/pictured/included/depicted/featured/displayed/around/here/nearby"
 _PLACE = "image/picture/photo/photograph/scene/frame/view/shot/sight"
 
 CUES: Final[tuple[Cue, ...]] = tuple(

@@ -173,7 +173,7 @@ def _conjunct_is_new(tokens: Sequence[Token], conjunction: int, verbal: bool) ->
     if after.pos in ("NOUN", "ADJ", "NUM"):
         # "no hat and people walk by": a noun followed by a finite verb opens a clause of its own
         following = tokens[conjunction + 2].pos if conjunction + 2 < len(tokens) else "PUNCT"
-        return following == "AUX" and not tokens[conjunction].lower == "or" and verbal
+        return following == "AUX" and tokens[conjunction].lower != "or" and verbal
     return not (verbal and after.pos == "VERB" and after.lower.endswith("ing"))
 
 

@@ -82,7 +82,7 @@ AUXILIARIES: Final = word_set(
 _PARTICLES = word_set("not n't")
 # Pronouns that stand for a thing in the picture, so that losing one is losing content.
 INDEFINITES: Final = word_set("someone somebody something everyone everybody everything")
-_NUMBERS: Final = word_set(
+NUMBERS: Final = word_set(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen",
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand dozen first second third",
 )
@@ -128,7 +128,8 @@ _ALWAYS_NOUNS = word_set(
     "bus buses car cars horse horses bear cow cows building field street water room kitchen bathroom beach table bed",
     "hat hats snow wall board kite kites bat baby pair group herd bunch picture game floor sky trees tree couch hand",
     "skis skier skateboard snowboard racket tennis baseball frisbee surfboard motorcycle bicycle bike boat",
-    "dam tin template seating pan pans bar bars log logs lounge top front side edge middle corner home sheep plate bowl pizza food phone cell laptop computer toilet sink",
+    "dam tin template seating pan pans bar bars log logs lounge top front side edge middle corner home",
+    "sheep plate bowl pizza food phone cell laptop computer toilet sink",
 )
 # Prepositions of several words: their nouns ("top", "front") are not things in the picture.
 _LONG_PREPOSITIONS = tuple(
@@ -241,7 +242,7 @@ def _closed_class(lower: str) -> Pos | None:
         return "PART"
     if lower in AUXILIARIES:
         return "AUX"
-    if lower in _NUMBERS or lower[0].isdigit():
+    if lower in NUMBERS or lower[0].isdigit():
         return "NUM"
     if lower in DETERMINERS:
         return "DET"
@@ -357,6 +358,6 @@ def tokenise(caption: str) -> tuple[Token, ...]:
     return tuple(tokens)
 
 
-def contentword_set(caption: str) -> tuple[str, ...]:
+def content_words(caption: str) -> tuple[str, ...]:
     """Lemmas of the content words of ``caption``, in order, with repeats."""
     return tuple(token.lemma for token in tokenise(caption) if token.is_content)

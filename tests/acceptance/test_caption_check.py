@@ -38,20 +38,23 @@ _FUNCTION_WORDS = _words(
     "their them they he she this that these those there is are was were be been being has have having had do does did as while ",
     "who which but not no without any some all up down out off around about behind beside between through along across inside ",
     "outside above below beneath against very other another each one ones both many several few lots lot him himself herself ",
-    "them themselves s than then so also just like what where when can could will would yet him her my your our back away underneath nearby alongside middle center edge further",
+    "them themselves s than then so also just like what where when can could will would",
+    "yet him her my your our back away underneath nearby alongside middle center edge further",
 )
 _CUE_WORDS = _words(
     "no not without missing absent lacking lacks lack never none nothing nobody present visible there exist include includes ",
     "including contain contains containing appear except absence nowhere",
 )
 _RIGHT_CUE = re.compile(
-    r"\b(?:(?:does|do|did|is|are) not (?:include|have|contain|show|appear with|feature)|not (?:including|containing|having|showing)|absent of"
+    r"\b(?:(?:does|do|did|is|are) not (?:include|have|contain|show|appear with|feature)"
+    r"|not (?:including|containing|having|showing)|absent of"
     r"|without|with no|lacking|lacks?|no longer|never|none|nothing|no|not|missing|absent|except)\b"
 )
 _LEFT_CUE = re.compile(
     r"(?:\b(?:is|are|was|were|that is|that are|which is|which are)\s+|\s)"
     r"(?:not (?:present|visible|there|included|shown|seen|pictured|displayed)|missing|absent|not appear|not exist)\b"
-    r"(?=\s*(?:$|[,.]|(?:from|in|on|at|by|underneath|inside|outside|next|near|behind|nearby|top|over|against|for|above|with|to|\w+ing)\b))|\b(?:do|does) not (?:exist|appear)\b"
+    r"(?=\s*(?:$|[,.]|(?:from|in|on|at|by|underneath|inside|outside|next|near|behind|nearby|top|over|against|for|above|with|to|\w+ing)\b))"
+    r"|\b(?:do|does) not (?:exist|appear)\b"
 )
 _RIGHT_BORDER = re.compile(r"[,.;]|\b(?:but|and|or|while|that|which|who|as)\b")
 _NEW_NOUNS = sorted(
@@ -84,8 +87,8 @@ def _same_word(left: str, right: str) -> bool:
     left, right = left.lower(), right.lower()
     if left == right:
         return True
-    common = os.path.commonprefix([left, right])
-    return len(common) >= 3 and len(left) - len(common) <= 3 and len(right) - len(common) <= 3
+    common = next((k for k, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return common >= 3 and max(len(left), len(right)) - common <= 3
 
 
 def _content(text: str) -> list[re.Match[str]]:
@@ -124,9 +127,7 @@ def _head(run: list[re.Match[str]], nouns: frozenset[str]) -> re.Match[str]:
 def _taken_back(caption: str, negated: str, nouns: frozenset[str]) -> tuple[int, int] | None:
     """Place of the word that the negation takes back, by its position beside the cue."""
     before = Counter(word.group().lower() for word in _WORD.finditer(caption))
-    left = None
-    for left in _LEFT_CUE.finditer(negated):
-        pass
+    left = next(reversed(list(_LEFT_CUE.finditer(negated))), None)
     if left is not None:
         clause = re.split(r"\b(?:but|,)\b", negated[: left.start()])[-1]
         start = left.start() - len(clause)

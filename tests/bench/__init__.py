@@ -1,0 +1,1 @@
+"""Measurements beside their baselines: `python -m tests.bench [NAME...] [--quick | --full]` writes bench-out/NAME.json."""

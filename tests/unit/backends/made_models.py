@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-WORDS = (
-    "a the is there no not in this image caption object likely answer only with yes or no name an absence of add to "
-    "dog cat ball tree hat person bench car kite bird park street field beach man woman riding playing standing"
-).split()
+WORDS = """
+    a the is there no not in this image caption object likely answer only with yes or no name an absence of add to
+    dog cat ball tree hat person bench car kite bird park street field beach man woman riding playing standing
+""".split()
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<image>"]
 TEMPLATE = (
     "{{ '<|begin|>' }}{% for message in messages %}<|{{ message['role'] }}|>"
@@ -28,7 +28,10 @@ def make_tokenizer(folder: Path, max_length: int = 256) -> Any:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=512, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=512,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     inner.train_from_iterator([f" {word} {word.capitalize()} {word}" for word in WORDS], trainer)
     tokenizer = PreTrainedTokenizerFast(
@@ -85,6 +88,7 @@ def make_llava_next(folder: Path, max_length: int = 512) -> Path:
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"), dtype=torch.float32,
     )  # fmt: skip
     LlavaNextForConditionalGeneration(config).save_pretrained(folder, safe_serialization=True)
+    _name_vision_weights_as_on_the_hub(folder / "model.safetensors")
     eyes = LlavaNextImageProcessor(
         size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, image_grid_pinpoints=grid
     )
@@ -93,3 +97,12 @@ def make_llava_next(folder: Path, max_length: int = 512) -> Path:
         num_additional_image_tokens=1, chat_template=TEMPLATE,
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+def _name_vision_weights_as_on_the_hub(path: Path) -> None:
+    # transformers 5 drops "vision_model." when it saves; vLLM 0.32 reads the names of the published checkpoints
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(path)
+    old, new = "vision_tower.", "vision_tower.vision_model."
+    save_file({new + k[len(old) :] if k.startswith(old) else k: v for k, v in weights.items()}, path, {"format": "pt"})

@@ -11,6 +11,7 @@ from negscale.core.rng import rng_for
 from negscale.core.stage import Fault
 from negscale.datasets.toy_icons import OBJECTS
 from negscale.datasets.toy_scenes import captions, draw, scene
+from negscale.language.check import check_negated_caption
 
 PROPOSE = (
     "Name an object that is not mentioned in the caption, but is likely to be in the image corresponding to the "
@@ -132,3 +133,15 @@ def test_helpers_stand_alone() -> None:
     everything = " ".join(OBJECTS) + " in the park"
     assert likely_object(everything, rng_for(0)) in OBJECTS
     assert "Apple" not in negated("A dog on the street", "Apple", rng_for(0))
+
+
+def test_negations_pass_the_caption_check() -> None:
+    accepted = total = 0
+    for index in range(300):
+        what = scene(8, index)
+        texts = captions(what, 8, index, 2)
+        absent = next(name for name in OBJECTS[index % 16 :] + OBJECTS if name not in what.names)
+        negation = ask(NEGATE.format(absent, texts[0]), index)
+        accepted += check_negated_caption(texts[0], negation, absent, texts).accepted
+        total += 1
+    assert accepted / total > 0.98, f"{accepted} of {total}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,10 @@ from negscale.datasets.folder import FolderConfig
 from tests.unit.datasets.layouts import kinds, read_all
 
 pytestmark = pytest.mark.real_data
-SHARED = Path(os.environ.get("NEGSCALE_SHARED_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 
 
-@pytest.fixture(autouse=True)
-def needs_data() -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"no photographs at {SHARED}; set NEGSCALE_SHARED_DATA to a folder with coco/ and flickr8k/")
-
-
-def test_coco_val2017() -> None:
-    config = CocoConfig(root=str(SHARED / "coco"), split="val2017")
+def test_coco_val2017(shared_data: Path) -> None:
+    config = CocoConfig(root=str(shared_data / "coco"), split="val2017")
     rows = read_all(config.build())
     images = {row["image"]["uri"]: row["image"] for row in rows}
     assert len(images) > 200
@@ -34,8 +26,8 @@ def test_coco_val2017() -> None:
         assert reader.read(ref).shape == (ref["height_px"], ref["width_px"], 3)
 
 
-def test_flickr8k() -> None:
-    config = FolderConfig(root=str(SHARED / "flickr8k"))
+def test_flickr8k(shared_data: Path) -> None:
+    config = FolderConfig(root=str(shared_data / "flickr8k"))
     source = config.build()
     rows = read_all(source)
     assert len(rows) == 4000

@@ -10,6 +10,7 @@ import pytest
 from negscale.datasets.toy_icons import ICON_PX, OBJECTS, icon
 from negscale.datasets.toy_scenes import PLACES, SCENE_PX, background, captions, draw, scene
 from negscale.datasets.toyworld import ToyworldConfig
+from negscale.language.nouns import mentions
 from tests.unit.datasets.layouts import kinds, read_all
 
 NOUN = re.compile(rf"\b({'|'.join(OBJECTS)})\b")
@@ -127,3 +128,12 @@ def test_icons() -> None:
             assert np.abs(a.astype(int) - b).mean() > 20
     with pytest.raises(KeyError, match="no icon is named 'zebra'"):
         icon("zebra")
+
+
+def test_no_word_of_a_caption_implies_an_unnamed_object() -> None:
+    """The absence check knows synonyms and implied objects ("library" has books): drawn words must not collide."""
+    for place in PLACES:
+        for name in OBJECTS:
+            others = [other for other in OBJECTS if other != name and mentions(f"A {name} is {place.phrase}.", other)]
+            assert others == [], (place.phrase, name)
+            assert mentions(f"A {name} is {place.phrase}.", name)

@@ -70,6 +70,8 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ("a man rides a horse", "a man without a hat rides a horse, but no saddle", "hat", "other_object_denied"),
     ("a man rides a brown horse", "a man without a hat rides a horse", "hat", "content_dropped"),
     ("a man rides a brown horse", "a man without a hat", "hat", "content_dropped"),
+    ("sauce in the can", "sauce in the can with no lid", "lid", None),
+    ("four men eat", "men eat without a hat", "hat", "content_dropped"),
     ("two men ride a horse", "men ride a horse without a hat", "hat", "content_dropped"),
     ("a herd of sheep on a hill", "a of sheep on a hill with no dog", "dog", "content_dropped"),
     ("a woman holding a cup", "a woman without a cup holding", "hat", "object_not_in_scope"),
@@ -91,7 +93,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ("a man rides a horse", "a man\x00 without a hat rides a horse", "hat", "not_a_caption"),
     (
         "a man rides a horse",
-        "a man without a hat rides a horse and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides and rides",
+        "a man without a hat rides a horse" + " and rides" * 30,
         "hat",
         "too_long",
     ),

@@ -46,6 +46,7 @@ SCOPES = [
     ("a sink but the trees in background are not there", ["the trees"]),
     ("a ball on top of a stick that is absent", ["a stick"]),
     ("a dog is not visible in the scene", ["a dog"]),
+    ("a boat on a river but the shore is not nearby", ["the shore"]),
     ("a sky with the smoke absent", ["the smoke"]),
     ("a laptop missing on the table", ["a laptop"]),
     ("a yellow sign but missing from the road", ["a yellow sign"]),
