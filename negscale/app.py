@@ -51,9 +51,7 @@ def load_config(name: str, fragments: Sequence[str] = (), overrides: Sequence[st
     return recipe, configs.load(recipe.config, texts, overrides)
 
 
-def prepare(
-    name: str, fragments: Sequence[str] = (), overrides: Sequence[str] = (), fork: bool = False
-) -> Prepared:
+def prepare(name: str, fragments: Sequence[str] = (), overrides: Sequence[str] = (), fork: bool = False) -> Prepared:
     """Load, list, build and check everything that can be checked before a worker starts.
 
     fork: take the first free version NAME-2, NAME-3, ... when the run folder holds another recipe.

@@ -20,13 +20,17 @@ from negscale.core.run import Manifest
 from negscale.report import terminal
 from negscale.storage.run_folder import RunFolder
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
+cli = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__
+)
 _err = Console(stderr=True, highlight=False, soft_wrap=False)
 
 Name = Annotated[str, typer.Argument(help="A recipe, e.g. negationclip_p1.")]
 RunUri = Annotated[str, typer.Argument(metavar="RUN", help="A run folder or URI, e.g. runs/negationclip/p1/dev.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Dotted config keys.")]
-Fragments = Annotated[list[str] | None, typer.Option("-c", "--config", help="A YAML fragment, e.g. backends/photos_cpu.")]
+Fragments = Annotated[
+    list[str] | None, typer.Option("-c", "--config", help="A YAML fragment, e.g. backends/photos_cpu.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 
 
@@ -50,7 +54,9 @@ def generate(
     name: Name,
     overrides: Overrides = None,
     config: Fragments = None,
-    fork: Annotated[bool, typer.Option("--fork", help="Start a new version where the folder holds another recipe.")] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Start a new version where the folder holds another recipe.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start or resume a run."""
@@ -79,7 +85,11 @@ def audit(run: RunUri, as_json: Json = False) -> None:
 def why(run: RunUri, row_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """The whole story of one row."""
     story, stages = verbs.why(RunFolder(run), row_id)
-    _show(terminal.story_table(story, stages), {"place": story.place, "row": story.row, "commit": asdict(story.commit)}, as_json)
+    _show(
+        terminal.story_table(story, stages),
+        {"place": story.place, "row": story.row, "commit": asdict(story.commit)},
+        as_json,
+    )
 
 
 @cli.command()
@@ -101,10 +111,11 @@ def export(
     to: Annotated[str, typer.Option("--to", help=f"One of {', '.join(verbs.EXPORTS)}.")],
     out: Annotated[str, typer.Option("--out", help="File or folder to write; default: beside the run.")] = "",
     allow_over_budget: Annotated[bool, typer.Option("--allow-over-budget")] = False,
+    licence: Annotated[str, typer.Option("--license", help="Licence id for the card, e.g. cc-by-4.0 (parquet).")] = "",
     as_json: Json = False,
 ) -> None:
     """Write a finished run in a format that others read: coco-json (NegationCLIP's) or parquet (with a card)."""
-    result = verbs.export(RunFolder(run), to, out, allow_over_budget)
+    result = verbs.export(RunFolder(run), to, out, allow_over_budget, licence)
     _show(f"{result['rows']:,} rows written to {result['path']}", result, as_json)
 
 
@@ -123,7 +134,7 @@ def _finished(uri: str, manifest: Manifest, as_json: bool) -> None:
     if manifest.status == "over_budget":
         raise QuarantineBudgetError(
             f"{manifest.rows_quarantined:,} of {manifest.rows_read + manifest.rows_added:,} rows are quarantined, more than the "
-            f"budget of {manifest.runtime['quarantine_budget']:.1%}: see negscale status {uri}, mend the cause, negscale retry {uri}"
+            f"budget of {manifest.runtime['quarantine_budget']:.1%}: see negscale status {uri}, mend the cause, then retry"
         )
 
 

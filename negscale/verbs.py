@@ -50,7 +50,9 @@ def plan(prepared: Prepared) -> dict[str, Any]:
     together = 1
     if runtime.executor == "ray":
         planned = plan_pools(spec.pipeline, _cluster(prepared))
-        together = runtime.shards_per_block or shards_per_block(len(prepared.listing.shards), prepared.listing.rows, planned)
+        together = runtime.shards_per_block or shards_per_block(
+            len(prepared.listing.shards), prepared.listing.rows, planned
+        )
         pools = [
             {"stages": list(p.names), "workers": p.actors, "cpus": p.cpus, "gpus": p.gpus, "custom": dict(p.custom)}
             for p in planned
@@ -164,7 +166,9 @@ def preview_table(result: Mapping[str, Any]) -> RenderableType:
     times.add_column("rows", justify="right")
     times.add_column("ms a row", justify="right")
     for stage, numbers in result["stages"].items():
-        times.add_row(stage, f"{numbers['rows']:,.0f}", "-" if numbers["ms_per_row"] is None else f"{numbers['ms_per_row']:g}")
+        times.add_row(
+            stage, f"{numbers['rows']:,.0f}", "-" if numbers["ms_per_row"] is None else f"{numbers['ms_per_row']:g}"
+        )
     return Group(terminal.rows_table(result["rows"]), times, Text(f"of {result['source_rows']:,} rows in the source"))
 
 
@@ -251,13 +255,15 @@ def negation_mix(run: RunFolder) -> dict[str, dict[str, int]] | None:
     return {"forms": forms, "positions": positions}
 
 
-def export(run: RunFolder, to: str, out: str, allow_over_budget: bool) -> dict[str, Any]:
+def export(run: RunFolder, to: str, out: str, allow_over_budget: bool, licence: str = "") -> dict[str, Any]:
     """Write a finished run in another format. Raises PlanError for unfinished runs, ConfigError for unknown formats."""
     if to not in EXPORTS:
         raise ConfigError(f"--to {to!r} is unknown; known: {', '.join(EXPORTS)}")
     if run.manifest() is None:
         raise PlanError(f"run {run.uri} is not finished; finish it with negscale generate first")
     default = f"{run.uri}/export/{'annotations.json' if to == 'coco-json' else 'parquet'}"
-    write = export_coco_json if to == "coco-json" else export_parquet
-    result = write(run, out or default, allow_over_budget=allow_over_budget)
+    if to == "coco-json":
+        result = export_coco_json(run, out or default, allow_over_budget=allow_over_budget)
+    else:
+        result = export_parquet(run, out or default, allow_over_budget=allow_over_budget, license_id=licence)
     return {"format": to, "path": result.path, "rows": result.rows}

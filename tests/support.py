@@ -152,7 +152,9 @@ def poisoned(rows: int, shard_rows: int, **poison: Any) -> Pipeline:
     ))  # fmt: skip
 
 
-def spec_of(root: Path | str, build: Any, version: str = "v", recipe: dict[str, Any] | None = None, **runtime: Any) -> RunSpec:
+def spec_of(
+    root: Path | str, build: Any, version: str = "v", recipe: dict[str, Any] | None = None, **runtime: Any
+) -> RunSpec:
     """A run of `build()` under `root`."""
     config = RuntimeConfig(run_root=str(root), version=version, **runtime)
     pipeline = build()

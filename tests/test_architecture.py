@@ -31,7 +31,12 @@ ALLOWED: dict[str, set[str]] = {  # package -> packages of ours that it may impo
     "training": {"core", "storage", "datasets", "models", "metrics"},
     "executors": {"core", "storage"},
 }
-OWNERS = {"ray": {"executors"}, "vllm": {"backends"}, "torch": {"backends", "models", "training"}, "rich": {"report", "top"}}
+OWNERS = {
+    "ray": {"executors"},
+    "vllm": {"backends"},
+    "torch": {"backends", "models", "training"},
+    "rich": {"report", "top"},
+}
 DATA_MODULES = {"language/lexicon"}  # word lists: long, and nothing to read between the lines
 Module = tuple[str, Path, ast.Module]
 
@@ -53,14 +58,16 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def test_packages_import_downwards_only() -> None:
-    wrong = []
+    wrong: list[str] = []
     for package, path, tree in modules():
         if package == "top":
             continue
         assert package in ALLOWED, f"package {package!r} has no import rule"
-        for name in imports(tree):
-            if name.startswith("negscale.") and (other := name.split(".")[1]) != package and other not in ALLOWED[package]:
-                wrong.append(f"{path.relative_to(ROOT)}: {name} ({package} may import {sorted(ALLOWED[package])})")
+        wrong += [
+            f"{path.relative_to(ROOT)}: {name} ({package} may import {sorted(ALLOWED[package])})"
+            for name in imports(tree)
+            if name.startswith("negscale.") and (other := name.split(".")[1]) not in {package, *ALLOWED[package]}
+        ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -94,7 +101,9 @@ def test_no_evaluation_of_text(word: str) -> None:
 
 
 def test_no_pickles() -> None:
-    found = [f"{path.relative_to(ROOT)}" for _, path, tree in modules() if {"pickle", "dill", "joblib"} & set(imports(tree))]
+    found = [
+        f"{path.relative_to(ROOT)}" for _, path, tree in modules() if {"pickle", "dill", "joblib"} & set(imports(tree))
+    ]
     assert not found
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, Literal
 
 from negscale.backends.corpora import coco_instances, image_key, read_bytes
@@ -51,7 +50,7 @@ class AnnotationJudge:
         self._objects: dict[str, frozenset[str]] = {}
         self._vocabulary = Vocabulary(())
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Format and start of the file's sha256: "annotations/coco_instances@9c1d..."."""
         return f"annotations/coco_instances@{self._config.content()['annotations_sha256'][:12]}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from negscale.core.backend import (
     ChatModel,
     ChatRequest,
@@ -109,5 +108,3 @@ def _negate_turns(request: NegationRequest) -> tuple[Turn, ...]:
 def _unparsable(expected: str, reply: Reply) -> Fault:
     cut = " (cut off at the token limit)" if reply.finish_reason == "length" else ""
     return Fault("unparsable", f"expected {expected}, got {reply.text[:300]!r}{cut}", retryable=True)
-
-

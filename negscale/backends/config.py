@@ -63,5 +63,5 @@ NegaterConfig = Annotated[ChatNegaterConfig | RealiserConfig, Field(discriminato
 def resources_of(config: Config) -> Resources:
     """What a worker that holds this backend needs, by the backend's own word; CPU only when it says nothing."""
     inner: Any = getattr(config, "chat", config)
-    wish = getattr(inner, "resources", None)
-    return wish() if callable(wish) else Resources()
+    wish: Any = getattr(inner, "resources", None)
+    return wish() if wish is not None else Resources()

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from negscale.backends.onnx_detector import OnnxDetectorConfig
-from negscale.backends.presence import Calibration, View, fuse, views_of
+from negscale.backends.presence import Calibration, Evidence, View, fuse, views_of
 from negscale.backends.vocabulary import Vocabulary, outside
 from negscale.core.backend import Detector, Image, Picture, Verdict
 from negscale.core.config import Config
@@ -48,7 +47,9 @@ class DetectorJudge:
 
     def __init__(self, config: DetectorJudgeConfig, detectors: Mapping[str, Detector]) -> None:
         if not detectors:
-            raise ConfigError("verifier.detectors is empty; name at least one, e.g. verifier.detectors.yolox.model=PATH")
+            raise ConfigError(
+                "verifier.detectors is empty; name at least one, e.g. verifier.detectors.yolox.model=PATH"
+            )
         weights = config.calibration.weights
         if weights and set(weights) != set(detectors):
             raise ConfigError(
@@ -79,7 +80,7 @@ class DetectorJudge:
         """Exact where all detectors are."""
         return all(detector.exact for detector in self._detectors.values())
 
-    @cached_property
+    @property
     def id(self) -> str:
         """The detectors' ids and the start of the hash of calibration and thresholds."""
         facts = repr((self._config.calibration.identity(), self._config.threshold, self._config.class_thresholds))
@@ -105,7 +106,9 @@ class DetectorJudge:
             if name is None:
                 answers[number] = outside(claim, len(self._vocabulary.names))
             elif picture.pixels is None:
-                answers[number] = Fault("no_pixels", f"image {picture.image_id!r} came without pixels; this judge needs them")
+                answers[number] = Fault(
+                    "no_pixels", f"image {picture.image_id!r} came without pixels; this judge needs them"
+                )
             else:
                 groups.setdefault(_fingerprint(picture.pixels), []).append((number, name))
         for members in groups.values():
@@ -117,26 +120,28 @@ class DetectorJudge:
                 answers[number] = seen if isinstance(seen, Fault) else self._verdict(name, seen[name])
         return [answer for answer in answers if answer is not None]
 
-    def evidence(self, image: Image, names: Sequence[str]) -> dict[str, dict[tuple[str, View], float]] | Fault:
-        """Class -> (detector, view) -> score of its strongest box, 0 without one; only detectors that know the class."""
-        found: dict[str, dict[tuple[str, View], float]] = {name: {} for name in names}
+    def evidence(self, image: Image, names: Sequence[str]) -> dict[str, Evidence] | Fault:
+        """Class -> what the detectors that know it saw of it, over all configured views."""
+        found = {name: Evidence() for name in names}
+        size = float(image.shape[0] * image.shape[1])
         for key in self._keys:
             known = [name for name in names if name in self._known[key[0]].names]
             for name in known:
-                found[name][key] = 0.0
+                found[name].scores[key] = 0.0
             for part in views_of(image, key[1]) if known else ():
                 (boxes,) = self._detectors[key[0]].detect([part], [known])
                 if isinstance(boxes, Fault):
                     return boxes
                 for box in boxes:
-                    found[box.label][key] = max(found[box.label][key], box.score)
+                    left, top, right, bottom = box.box_xyxy_px
+                    found[box.label].add(key, box.score, max(0.0, right - left) * max(0.0, bottom - top) / size)
         return found
 
-    def _verdict(self, name: str, evidence: Mapping[tuple[str, View], float]) -> Verdict:
+    def _verdict(self, name: str, evidence: Evidence) -> Verdict:
         chance = fuse(evidence, self._config.calibration, name)
         threshold = self._config.class_thresholds.get(name, self._config.threshold)
-        raw = " ".join(f"{detector}.{view}={score:.4f}" for (detector, view), score in evidence.items())
-        return Verdict(chance >= threshold, chance, f"{name}: {raw}")
+        raw = " ".join(f"{detector}.{view}={score:.4f}" for (detector, view), score in evidence.scores.items())
+        return Verdict(chance >= threshold, chance, f"{name}: {raw} area={evidence.area:.5f}")
 
 
 def _closed(name: str, detector: Detector) -> tuple[str, ...]:
@@ -149,4 +154,4 @@ def _closed(name: str, detector: Detector) -> tuple[str, ...]:
 
 
 def _fingerprint(pixels: np.ndarray) -> tuple[Any, ...]:
-    return (*pixels.shape, str(pixels.dtype), hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).digest())
+    return (*pixels.shape, str(pixels.dtype), hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())

@@ -6,8 +6,9 @@ The verifier for real photographs without a GPU: NegationCLIP (arXiv 2501.10913,
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,7 +92,7 @@ class OnnxDetector:
         self._input = ""
         self._size = (0, 0)
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Layout, file stem and start of the weights' sha256: "onnx/yolox/yolox_nano@e8af..."."""
         digest = weights_sha256(self._config.model, self._config.layout)
@@ -101,6 +102,9 @@ class OnnxDetector:
         """Open the session. Raises ConfigError when the file is no export of the configured layout."""
         import onnxruntime as ort
 
+        # its exceptions share no base but Exception, and its compiled module has no stubs
+        onnx_errors: Any = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+
         weights_sha256(self._config.model, self._config.layout)  # a clear error before ONNX Runtime's own
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -108,7 +112,8 @@ class OnnxDetector:
         options.log_severity_level = QUIET
         try:
             session = ort.InferenceSession(self._config.model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+        except (RuntimeError, ValueError, onnx_errors.Fail, onnx_errors.InvalidProtobuf, onnx_errors.InvalidGraph,
+                onnx_errors.InvalidArgument, onnx_errors.NotImplemented, onnx_errors.NoSuchFile) as error:  # fmt: skip
             raise ConfigError(f"{self._config.model!r} cannot be read as an ONNX model: {error}") from error
         self._check(session)
         self._session = session
@@ -116,7 +121,9 @@ class OnnxDetector:
     def _check(self, session: Any) -> None:
         shape = session.get_inputs()[0].shape
         if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
-            raise ConfigError(f"{self._config.model!r} takes input of shape {shape}; needed: [1, 3, height, width], fixed")
+            raise ConfigError(
+                f"{self._config.model!r} takes input of shape {shape}; needed: [1, 3, height, width], fixed"
+            )
         self._input, self._size = session.get_inputs()[0].name, (shape[2], shape[3])
         found = [tuple(output.shape) for output in session.get_outputs()]
         wanted = expected_outputs(self._config.layout, self._size, len(self._classes.names))

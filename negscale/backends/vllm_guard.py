@@ -55,12 +55,12 @@ def _watch(owner_pid: int) -> None:
     told = b""
     # the pipe's end alone would not do: a forked child of the worker holds it open
     while _alive(owner) and b"close" not in told:
+        ready, _, _ = select.select([sys.stdin], [], [], _POLL_S)
         if starting:
             with contextlib.suppress(psutil.NoSuchProcess):
                 watched |= set(owner.children(recursive=True))
-        starting = starting and b"settled" not in told
-        ready, _, _ = select.select([sys.stdin], [], [], _POLL_S)
         told = os.read(sys.stdin.fileno(), 64) if ready else b""
+        starting = starting and b"settled" not in told
         if ready and not told:
             break
     for process in watched - before:

@@ -19,6 +19,7 @@ from negscale.core.errors import ConfigError, FatalError, IllModelError
 from negscale.core.stage import Fault
 
 GIB = 1 << 30
+_PATIENCE_S = 5.0
 _T = TypeVar("_T")
 Messages = Sequence[Mapping[str, Any]]
 
@@ -33,6 +34,7 @@ class VllmService:
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-engine", daemon=True)
         self._thread.start()
         self._closed = False
+        self._calls: set[asyncio.Task[Any]] = set()  # touched by the loop's thread alone
         self._guard = Guard()
         try:
             self._engine = self._wait(self._start(arguments, window))
@@ -82,21 +84,30 @@ class VllmService:
 
     async def _start(self, arguments: Mapping[str, Any], window: int) -> Any:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing about a run leaves the machine
-        os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")  # a worker has threads: fork may hang
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a worker has threads: fork may hang
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.renderers import ChatParams
+            from vllm.exceptions import VLLMError
+            from vllm.renderers import ChatParams, renderer_from_config
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise ConfigError(f"the installed vLLM does not load ({error}); {HELP}") from error
+        self._chat = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
         try:
             config = AsyncEngineArgs(**arguments).create_engine_config()
-        except (OSError, ValueError) as error:
+            renderer = renderer_from_config(config)
+        except (OSError, ValueError, VLLMError) as error:
             raise ConfigError(_unusable(self._model, arguments["model"], error)) from error
         if arguments["limit_mm_per_prompt"]["image"] and not config.model_config.is_multimodal_model:
+            raise ConfigError(f"model {self._model} takes no images; set images_per_prompt=0 or use a multimodal one")
+        try:
+            await self._render([{"role": "user", "content": "hello"}], renderer)
+        except (ValueError, VLLMError) as error:
             raise ConfigError(
-                f"model {self._model} takes no images; set images_per_prompt=0 or choose a multimodal one"
-            )
+                f"model {self._model} has no chat template that works: {error}. Use an instruct model"
+            ) from error
+        finally:
+            renderer.shutdown()
         try:
             engine = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         except (RuntimeError, ValueError, OSError, MemoryError) as error:
@@ -105,32 +116,30 @@ class VllmService:
                 f"does not fit: lower max_model_len or gpu_memory_utilization, or raise tensor_parallel_size."
             ) from error
         self._window = asyncio.Semaphore(window)
-        self._chat = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
-        # the template writes the begin-of-text token itself
-        self._tokens = engine.renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
-        try:
-            await self._render([{"role": "user", "content": "hello"}], engine)
-        except ValueError as error:
-            engine.shutdown()
-            raise ConfigError(
-                f"model {self._model} has no chat template that works: {error}; use an instruct model"
-            ) from error
         return engine
 
     async def _shut_down(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        if self._calls:  # the engine still lives, so that it can take back their requests
+            await asyncio.wait(self._calls, timeout=_PATIENCE_S)
         self._engine.shutdown()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        await asyncio.sleep(0)  # let the cancelled answer their callers
 
     async def _answer_all(
         self, jobs: Sequence[tuple[Messages, int]], sampling: Mapping[str, Any], choices: tuple[str, ...]
     ) -> list[Reply | Fault | BaseException]:
-        work = (self._answer(messages, seed, sampling, choices) for messages, seed in jobs)
+        call = asyncio.current_task()
+        assert call is not None
+        if self._closed:  # between the caller's look and now
+            raise FatalError(f"vLLM engine of {self._model} was closed")
+        self._calls.add(call)
         try:
+            work = (self._answer(messages, seed, sampling, choices) for messages, seed in jobs)
             return await asyncio.gather(*work, return_exceptions=True)
         except asyncio.CancelledError:
             raise FatalError(f"vLLM engine of {self._model} was closed with requests in it") from None
+        finally:
+            self._calls.discard(call)
 
     async def _answer(
         self, messages: Messages, seed: int, sampling: Mapping[str, Any], choices: tuple[str, ...]
@@ -140,7 +149,7 @@ class VllmService:
 
         async with self._window:
             try:
-                prompt = await self._render(messages, self._engine)
+                prompt = await self._render(messages, self._engine.renderer)
             except (VLLMClientError, ValueError) as error:  # ValueError: an image that the processor does not take
                 return _refused(error)
             stream = self._engine.generate(prompt, _params(seed, sampling, choices), f"negscale-{next(self._numbers)}")
@@ -155,8 +164,10 @@ class VllmService:
                 return Fault("engine_error", f"vLLM could not answer: {error.__cause__!r}", retryable=True)
         return _reply(output)
 
-    async def _render(self, messages: Messages, engine: Any) -> Any:
-        _, (prompt,) = await engine.renderer.render_chat_async([list(messages)], self._chat, self._tokens)
+    async def _render(self, messages: Messages, renderer: Any) -> Any:
+        # the template writes the begin-of-text token itself
+        tokens = renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
+        _, (prompt,) = await renderer.render_chat_async([list(messages)], self._chat, tokens)
         return prompt
 
 

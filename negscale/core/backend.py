@@ -93,8 +93,8 @@ class NegationRequest:
 class Backend(Protocol):
     """Lifecycle and name of every model."""
 
-    exact: bool  # equal requests give equal answers on every worker and in every batch
-
+    @property
+    def exact(self) -> bool: ...  # equal requests give equal answers on every worker and in every batch
     @property
     def id(self) -> str: ...  # "vllm/meta-llama/Meta-Llama-3-8B-Instruct@<revision>"
     def load(self) -> None: ...  # heavy imports and weights, once per worker
@@ -104,7 +104,8 @@ class Backend(Protocol):
 class ChatModel(Backend, Protocol):
     """A text LLM; a multimodal one when `accepts_images`."""
 
-    accepts_images: bool
+    @property
+    def accepts_images(self) -> bool: ...
 
     def generate(self, requests: Sequence[ChatRequest]) -> list[Reply | Fault]: ...
 
@@ -121,7 +122,8 @@ class Picture:
 class Judge(Backend, Protocol):
     """Says of each image whether the claim beside it holds (an object name = "this object is in the image")."""
 
-    needs_pixels: bool
+    @property
+    def needs_pixels(self) -> bool: ...
 
     def judge(self, pictures: Sequence[Picture], claims: Sequence[str]) -> list[Verdict | Fault]: ...
 
@@ -129,7 +131,8 @@ class Judge(Backend, Protocol):
 class Detector(Backend, Protocol):
     """Boxes with scores. `vocabulary` is None for open-vocabulary detectors."""
 
-    vocabulary: tuple[str, ...] | None
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None: ...
 
     def detect(self, images: Sequence[Image], labels: Sequence[Sequence[str]]) -> list[list[Detection] | Fault]: ...
 

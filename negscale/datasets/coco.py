@@ -150,7 +150,7 @@ def _add_image(
         uri = f"{config.image_folder.strip('/') or config.split}/{file_name}"
         ref = image_ref(uri, height_px=_size(entry.get("height")), width_px=_size(entry.get("width")))
     cleaned = [clean_caption(_caption(note), config.max_caption_words) for _, note in notes]
-    said = tuple(text for text, _ in cleaned if text)
+    said = tuple(dict.fromkeys(text for text, _ in cleaned if text))  # annotators repeat each other; once is enough
     for (number, note), (text, problem) in zip(notes, cleaned, strict=True):
         if not isinstance(note.get("caption"), str):
             problem = fault("schema", f"annotation number {number} has no text in 'caption': {str(note)[:200]}")

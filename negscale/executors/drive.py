@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from negscale.core.errors import PlanError, RunLockedError
 from negscale.core.pipeline import Listing, Pipeline, PipelineFactory, Shard
@@ -37,8 +37,8 @@ class RunSpec:
         return f"{self.runtime.run_root.rstrip('/')}/{self.name}/{self.version}"
 
 
-class Watcher:
-    """Told how a run goes. The base class ignores it all."""
+class Watcher(Protocol):
+    """Told how a run goes."""
 
     def started(self, todo: Sequence[Shard], done: int, names: Sequence[str]) -> None: ...
 
@@ -47,12 +47,25 @@ class Watcher:
     def ended(self) -> None: ...
 
 
+class Silence:
+    """A watcher that ignores it all."""
+
+    def started(self, todo: Sequence[Shard], done: int, names: Sequence[str]) -> None:
+        return
+
+    def committed(self, commit: Commit) -> None:
+        return
+
+    def ended(self) -> None:
+        return
+
+
 def generate(spec: RunSpec, executor: Executor, listing: Listing, watcher: Watcher | None = None) -> Manifest:
     """Start or resume a run and carry it to its manifest. A finished run is returned as it is, with no model call.
 
     Raises PlanError for a folder of another recipe, RunLockedError while another driver lives.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or Silence()
     spec.pipeline.plan()
     if not listing.shards:
         raise PlanError(f"the source of {spec.name!r} is empty: check source.root, source.split and filters")
@@ -78,7 +91,7 @@ def retry(spec: RunSpec, executor: Executor, conditions: Retry, watcher: Watcher
     Only rows that match `conditions` run, from the step that broke; every other row of their shards is copied as it is
     into the next generation of the shard.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or Silence()
     spec.pipeline.plan()
     run = RunFolder(spec.uri)
     record = run.record()

@@ -157,9 +157,12 @@ def _sizes(
             )
         _share(open_, [i for i in users if sizes[i] is not None], sizes, wishes, resource, total - taken)
     cpu_open = [i for i, size in enumerate(sizes) if size is None]
+    scarce = sum(_most(size) for size, wish in zip(sizes, wishes, strict=True) if _scarce(wish))
     for i in cpu_open:
-        # CPU pools share the cores; `_fit_cpus` makes them fit
-        sizes[i] = max(1, math.floor(cluster.cpus / len(cpu_open) / max(wishes[i].cpus, 0.01) + 1e-9))
+        # CPU pools share the cores; `_fit_cpus` makes them fit. Beside accelerators two workers for each of theirs
+        # are plenty: a process for every core of a large node would only hold memory
+        by_cores = max(1, math.floor(cluster.cpus / len(cpu_open) / max(wishes[i].cpus, 0.01) + 1e-9))
+        sizes[i] = min(by_cores, 2 * scarce) if scarce else by_cores
     return [size for size in sizes if size is not None]
 
 

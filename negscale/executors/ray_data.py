@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +47,8 @@ class RayDataExecutor:
             together = job.runtime.shards_per_block or shards_per_block(len(tasks), rows, pools)
             dataset = _dataset(job, tasks, pools, together)
             try:
-                for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                    assert isinstance(batch, pa.Table)
+                batches: Any = dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
+                for batch in batches:
                     for text in batch["commit"].to_pylist():
                         on_commit(Commit(**json.loads(text)))
             except ray.exceptions.RayError as error:
@@ -62,14 +63,20 @@ def _dataset(job: Job, tasks: Sequence[Task], pools: Sequence[Pool], together: i
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3  # a bad node is survived, a broken stage stops the run
     context.execution_no_progress_timeout_s = max(1800.0, 2 * job.runtime.shard_timeout_s)
-    items = pa.table({
-        "shard": [t.shard.name for t in tasks], "rows": [t.shard.rows for t in tasks],
-        "where": [t.shard.where for t in tasks], "number": [t.number for t in tasks],
-        "generation": [t.generation for t in tasks],
-    })  # fmt: skip
-    dataset = ray.data.from_arrow([items.slice(at, together).combine_chunks() for at in range(0, len(tasks), together)])
+    items = [
+        {
+            "shard": t.shard.name,
+            "rows": t.shard.rows,
+            "where": t.shard.where,
+            "number": t.number,
+            "generation": t.generation,
+        }
+        for t in tasks
+    ]
+    # from_arrow would run a Ray task for each block, just to count its rows
+    dataset = ray.data.from_items(items, override_num_blocks=math.ceil(len(tasks) / together))
     read: Any = functools.partial(_read, job=job)
-    functools.partial(_commit, job=job)
+    commit: Any = functools.partial(_commit, job=job)
     dataset = dataset.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
     for pool in pools:
         dataset = dataset.map_batches(
@@ -77,9 +84,7 @@ def _dataset(job: Job, tasks: Sequence[Task], pools: Sequence[Pool], together: i
             num_cpus=pool.cpus, num_gpus=pool.gpus or None, resources=dict(pool.custom) or None,
             memory=pool.memory_gb * 1e9 or None, compute=_strategy(pool),
         )  # fmt: skip
-    return dataset.map_batches(
-        _commit, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS, fn_kwargs={"job": job}
-    )
+    return dataset.map_batches(commit, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
 
 
 def _strategy(pool: Pool) -> ActorPoolStrategy:

@@ -18,7 +18,7 @@ from negscale.storage.run_folder import RunFolder
 ROWS_PER_FILE = 100_000
 BYTES_PER_FILE = 256 * 2**20
 _ROWS_PER_GROUP = 10_000
-_BYTES_PER_GROUP = 32 * 2**20
+_BYTES_PER_GROUP = 8 * 2**20
 _HEX = pa.field("sha256", pa.string())
 
 

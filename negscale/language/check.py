@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from negscale.language.content import GENERIC_NOUNS, dangling_article, dropped_content, match_keys, new_nouns
-from negscale.language.nouns import mentions, synonyms
+from negscale.language.nouns import hypernyms, lemma, mentions, synonyms
 from negscale.language.scope import NegatedSpan, negated_spans
 from negscale.language.tokens import Token, tokenise
 
@@ -240,16 +240,41 @@ def _covers(text: str, tokens: Sequence[Token], span: NegatedSpan, absent_object
 
     ``whole`` counts the modifiers of what is denied as well.
     """
-    if span.implied and any(mentions(absent_object, lemma) for lemma in span.implied):
+    if span.implied and any(mentions(absent_object, thing) for thing in span.implied):
         return True
     core = tokens[span.reach_start : span.reach_end] if whole else tokens[span.start : span.end]
     if not core or span.start == span.cue_start:
         return False
-    if mentions(text[core[0].start : core[-1].end], absent_object):
+    if _denying_denies(text[core[0].start : core[-1].end], absent_object):
         return True
     present = {key for token in core for key in match_keys(token.lower)}
     wanted = [token for token in tokenise(absent_object) if token.is_word and token.pos not in ("DET", "PREP", "CONJ")]
     return bool(wanted) and all(match_keys(token.lower) & present for token in wanted)
+
+
+@lru_cache(maxsize=65536)
+def _lemma_of(term: str) -> str | None:
+    """Lemma of a stretch of words, None when it is no noun ("pair of")."""
+    try:
+        return lemma(term)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=16384)
+def _denying_denies(phrase: str, absent_object: str) -> bool:
+    """Whether "no ``phrase``" denies the object: it holds its name, a synonym or a broader term.
+
+    A narrower or an associated term does not: "no puppy" leaves room for a dog, "no blanket" for a bed.
+    """
+    terms = synonyms(absent_object) | hypernyms(absent_object)
+    words = [token.lower for token in tokenise(phrase) if token.is_word and token.pos != "DET"]
+    for start in range(len(words)):
+        for stop in range(start + 1, min(start + 3, len(words)) + 1):
+            term = " ".join(words[start:stop])
+            if _lemma_of(term) in terms and mentions(phrase, term):
+                return True
+    return False
 
 
 def _covering_content(
@@ -270,7 +295,7 @@ def _covering_content(
             for token in tokens[span.reach_start : span.reach_end]
             if token.pos != "DET"
         )
-        or any(match_keys(lemma) & stated for lemma in span.implied)
+        or any(match_keys(thing) & stated for thing in span.implied)
     ]
 
 
@@ -298,7 +323,7 @@ def _wrong_denial(
             is_head = token.pos == "NOUN" and not (j + 1 < span.end and tokens[j + 1].pos == "NOUN")
             if not is_head or span.cue_start <= j < span.cue_end or token.lemma in GENERIC_NOUNS:
                 continue
-            if match_keys(token.lower) & object_keys or mentions(token.lower, absent_object):
+            if match_keys(token.lower) & object_keys or _denying_denies(token.lower, absent_object):
                 continue
             if any(mentions(segment, token.lower) for segment in stated):
                 return "denies_caption_object", f"the captions state {token.text!r}"

@@ -238,7 +238,7 @@ def _phrase_after(
 ) -> set[int]:
     """Indices of a phrase after the denied noun that left as a whole, prepositions included: "fog [over the lake]".
 
-    ``whole``: the rest of a list may go too ("with meat[, peppers, and cheese]" to "without any meat"). A lone word
+    ``whole``: the rest of a list may go too ("with rice[, beans, and corn]" to "without any rice"). A lone word
     dropped from such a phrase leaves its preposition or conjunction behind, so that is still a loss.
     """
     j = head + 1

@@ -11,8 +11,14 @@ from typing import Any
 
 from pydantic import Field
 
-from negscale.backends.config import JudgeConfig, NegaterConfig, ProposerConfig, resources_of
-from negscale.backends.config import ChatNegaterConfig, ChatProposerConfig
+from negscale.backends.config import (
+    ChatNegaterConfig,
+    ChatProposerConfig,
+    JudgeConfig,
+    NegaterConfig,
+    ProposerConfig,
+    resources_of,
+)
 from negscale.backends.cooccurrence import CooccurrenceConfig, prepare
 from negscale.backends.tiny.vision import TinyJudgeConfig
 from negscale.core.backend import Strategy
@@ -33,15 +39,15 @@ from negscale.storage.folder import open_folder
 class CheckConfig(Config):
     """Thresholds of the caption check; see `negscale.language.check.CheckOptions`."""
 
-    max_words: int = Field(60, ge=1)
+    max_words: int = Field(default=60, ge=1)
     """Longest negated caption; CLIP reads 77 tokens."""
-    max_added_words: int = Field(20, ge=1)
+    max_added_words: int = Field(default=20, ge=1)
     """Words that the rewriting may add."""
-    max_dropped_words: int = Field(0, ge=0)
+    max_dropped_words: int = Field(default=0, ge=0)
     """Content words of the caption that may go."""
-    max_new_nouns: int = Field(0, ge=0)
+    max_new_nouns: int = Field(default=0, ge=0)
     """Nouns that may be asserted though no caption of the image has them."""
-    max_extra_denied: int = Field(0, ge=0)
+    max_extra_denied: int = Field(default=0, ge=0)
     """Objects beside the absent one that may be denied."""
 
     def options(self) -> CheckOptions:
@@ -55,7 +61,7 @@ class P1Config(Config):
     """Seed of every draw; each row draws from (seed, row id, stage, attempt)."""
     strategy: Strategy = "contextual"
     """`contextual` asks for a likely object, `random` for any (Rand-P1)."""
-    max_attempts: int = Field(3, ge=1)
+    max_attempts: int = Field(default=3, ge=1)
     """Times a model is asked, each with a new seed, before an unparsable answer is quarantined. The paper asks once."""
     source: SourceConfig = ToyworldConfig()
     proposer: ProposerConfig = ChatProposerConfig()

@@ -20,7 +20,9 @@ class Recipe:
     config: type[Config]
     source: Callable[[Any], Any]  # config -> Source
     build: Callable[[Any], Pipeline]  # runs on every worker: light, loads nothing
-    backends: Callable[[Any], Mapping[str, Any]]  # config -> role -> Backend, not loaded; for ids and checks on the driver
+    backends: Callable[
+        [Any], Mapping[str, Any]
+    ]  # config -> role -> Backend, not loaded; for ids and checks on the driver
     prepare: Callable[[Any, Listing], Any]  # config -> config with its builds made (statistics fitted)
 
 

@@ -107,7 +107,9 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         table.add_column(name, overflow="fold")
     for row in rows:
         if row["quarantine"]:
-            outcome = Text(f"quarantined: {row['quarantine']['kind']}: {row['quarantine']['message']}"[:300], style="red")
+            outcome = Text(
+                f"quarantined: {row['quarantine']['kind']}: {row['quarantine']['message']}"[:300], style="red"
+            )
         elif row["rejection"]:
             outcome = Text(f"rejected: {row['rejection']['reason']}", style="yellow")
         else:
@@ -174,8 +176,9 @@ class Progress:
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
-        for column, justify in (("stage", "left"), ("rows", "right"), ("rows/s per worker", "right")):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        table.add_column("stage")
+        table.add_column("rows", justify="right")
+        table.add_column("rows/s per worker", justify="right")
         for name, (rows, seconds) in self._stages.items():
             table.add_row(name, f"{rows:,.0f}", f"{rows / seconds:,.0f}" if seconds else "-")
         return Group(Text(self._line()), table)

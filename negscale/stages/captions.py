@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from negscale.core.backend import NegationRequest, Negater
+from negscale.core.backend import Negater, NegationRequest
 from negscale.core.rng import seed_for
 from negscale.core.schema import CAPTION_CHECK, NEGATED_CAPTION
 from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
@@ -24,9 +24,7 @@ class NegateCaption(Stage):
     reads = pa.schema([("caption", pa.string()), ("absent_object", pa.string())])
     writes = NEGATED_CAPTION
 
-    def __init__(
-        self, negater: Callable[[], Negater], seed: int, max_attempts: int, resources: Resources
-    ) -> None:
+    def __init__(self, negater: Callable[[], Negater], seed: int, max_attempts: int, resources: Resources) -> None:
         self._build, self._seed, self._attempts = negater, seed, max_attempts
         self.resources = resources
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from negscale.core.backend import Image, Judge, Picture, Proposer, ProposalRequest, Strategy, Verdict
+from negscale.core.backend import Image, Judge, Picture, ProposalRequest, Proposer, Strategy, Verdict
 from negscale.core.image import ImageError
 from negscale.core.rng import seed_for
 from negscale.core.schema import IMAGE, PROPOSAL, VERIFICATION
@@ -37,7 +37,8 @@ class ProposeAbsentObject(Stage):
     def __init__(
         self, proposer: Callable[[], Proposer], strategy: Strategy, seed: int, max_attempts: int, resources: Resources
     ) -> None:
-        self._build, self._strategy, self._seed, self._attempts = proposer, strategy, seed, max_attempts
+        self._build, self._seed, self._attempts = proposer, seed, max_attempts
+        self._strategy: Strategy = strategy
         self.resources = resources
 
     def identity(self) -> Mapping[str, Any]:

@@ -29,7 +29,12 @@ class Driver:
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                command, cwd=REPO, stdout=out, stderr=out, env={**os.environ, "RAY_DEDUP_LOGS": "0"}, start_new_session=True
+                command,
+                cwd=REPO,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "RAY_DEDUP_LOGS": "0"},
+                start_new_session=True,
             )
         self._family: dict[int, float] = {}
         self._watch = threading.Thread(target=self._remember, daemon=True)

@@ -82,7 +82,7 @@ def head() -> Iterator[Head]:
     # what cluster/ sets up: a cluster answers only those who hold its token
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment["PATH"] = f"{RAY.parent}{os.pathsep}{environment['PATH']}"  # the job's `python` is this one
-    log = Path(folder, "head.log").open("wb")
+    log = Path(folder, "head.log")
     process = subprocess.Popen(
         [
             str(RAY), "start", "--head", "--block", "--port", str(port), "--node-ip-address", "127.0.0.1",
@@ -90,12 +90,12 @@ def head() -> Iterator[Head]:
             "--dashboard-agent-listen-port", str(agent), "--min-worker-port", "0", "--max-worker-port", "0",
             "--temp-dir", folder, "--num-cpus", "4", "--object-store-memory", str(200 * 2**20), "--disable-usage-stats",
         ],
-        stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+        stdout=log.open("wb"), stderr=subprocess.STDOUT, env=environment, start_new_session=True,
     )  # fmt: skip
     ours = psutil.Process(process.pid)
     try:
         head = Head(f"http://127.0.0.1:{dashboard}", environment)
-        _wait_for_jobs_api(head, process, Path(folder, "head.log"))
+        _wait_for_jobs_api(head, process, log)
         yield head
     finally:
         family = _family(ours)
@@ -106,7 +106,6 @@ def head() -> Iterator[Head]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         psutil.wait_procs(family, timeout=20)
-        log.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

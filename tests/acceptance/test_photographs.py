@@ -116,11 +116,14 @@ def truly_absent(data: Path, rows: Sequence[Row]) -> list[bool]:
 def print_curve(title: str, rows: Sequence[Row], absent: Sequence[bool]) -> None:
     """Base rate and precision-yield curve."""
     low, high = wilson_interval(sum(absent), len(absent))
-    print(f"\n{title}: {len(rows)} proposals, absent without verifier {sum(absent) / len(absent):.4f} [{low:.4f}, {high:.4f}]")
+    print(
+        f"\n{title}: {len(rows)} proposals, absent without verifier {sum(absent) / len(absent):.4f} [{low:.4f}, {high:.4f}]"
+    )
     scores = [float(str(row["presence_score"])) for row in rows]
     for share in YIELDS:
         kept = precision_at_yield(scores, absent, share)
-        print(f"  yield {share:.2f}: precision {kept.value:.4f} [{kept.low:.4f}, {kept.high:.4f}] ({kept.kept - kept.right} of {kept.kept} present)")
+        wrong = f"({kept.kept - kept.right} of {kept.kept} present)"
+        print(f"  yield {share:.2f}: precision {kept.value:.4f} [{kept.low:.4f}, {kept.high:.4f}] {wrong}")
 
 
 @pytest.mark.real_data

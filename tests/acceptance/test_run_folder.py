@@ -63,7 +63,9 @@ def p1(root: Path, *overrides: str) -> app.Prepared:
     return app.prepare("negationclip_p1", [], [*base, *overrides])
 
 
-def test_a_changed_recipe_is_refused_with_the_first_differing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_recipe_is_refused_with_the_first_differing_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = p1(tmp_path)
     app.generate(first)
     old = first.fingerprint
@@ -116,5 +118,8 @@ def test_retry_moves_mended_rows_and_touches_no_other(tmp_path: Path) -> None:
 
 def _rows(run: RunFolder) -> dict[str, tuple[str, Any]]:
     return {
-        row["id"]: (kind, row) for kind in ("data", "rejected", "quarantine") for _, t in run.tables(kind) for row in t.to_pylist()
+        row["id"]: (kind, row)
+        for kind in ("data", "rejected", "quarantine")
+        for _, t in run.tables(kind)
+        for row in t.to_pylist()
     }

@@ -73,9 +73,13 @@ def photos(shared: Path, tmp_path: Path, copies: int) -> list[str]:
 
 def test_tiny_gives_one_digest_for_every_cluster_shape(tmp_path: Path) -> None:
     arguments = [*TINY, "source.images=2000", "source.shard_rows=128"]
-    digests = {"loop": finish([*arguments, "runtime.executor=local"], tmp_path / "loop", tmp_path / "log").content_digest}
+    digests = {
+        "loop": finish([*arguments, "runtime.executor=local"], tmp_path / "loop", tmp_path / "log").content_digest
+    }
     for each in (1, 2, 4):
-        digests[f"ray_{each}"] = finish([*arguments, *actors(each)], tmp_path / f"r{each}", tmp_path / "log").content_digest
+        digests[f"ray_{each}"] = finish(
+            [*arguments, *actors(each)], tmp_path / f"r{each}", tmp_path / "log"
+        ).content_digest
     verdict("tiny: one digest from the loop and from Ray", len(set(digests.values())) == 1, rows=4000, **digests)
 
 
@@ -85,8 +89,15 @@ def test_photos_give_one_digest_for_every_cluster_shape(tmp_path: Path, shared_d
     loop = finish([*arguments, "runtime.executor=local"], tmp_path / "loop", tmp_path / "log")
     digests = {"loop": loop.content_digest}
     for each in (1, 2, 4):
-        digests[f"ray_{each}"] = finish([*arguments, *actors(each)], tmp_path / f"r{each}", tmp_path / "log").content_digest
-    verdict("photos_cpu: one digest from the loop and from Ray", len(set(digests.values())) == 1, rows=loop.rows_read, **digests)
+        digests[f"ray_{each}"] = finish(
+            [*arguments, *actors(each)], tmp_path / f"r{each}", tmp_path / "log"
+        ).content_digest
+    verdict(
+        "photos_cpu: one digest from the loop and from Ray",
+        len(set(digests.values())) == 1,
+        rows=loop.rows_read,
+        **digests,
+    )
 
 
 def storm(arguments: list[str], tmp_path: Path, reference: Manifest, name: str, min_kills: int, min_rows: int) -> None:
@@ -132,7 +143,9 @@ def driver_kills(arguments: list[str], tmp_path: Path, reference: Manifest, name
     run = root / "negationclip/p1/dev"
     resumed_from = []
     for attempt in range(3):
-        driver = Driver(cli("generate", *arguments, *actors(2), f"runtime.run_root={root}"), tmp_path / f"kill{attempt}.log")
+        driver = Driver(
+            cli("generate", *arguments, *actors(2), f"runtime.run_root={root}"), tmp_path / f"kill{attempt}.log"
+        )
         before = len(list((run / "data").glob("*.parquet"))) if (run / "data").is_dir() else 0
         done = wait_for_parts(run, before + chance.randint(2, 8), driver)
         assert driver.process.poll() is None, f"finished before it could be killed:\n{driver.tail()}"

@@ -9,7 +9,12 @@ from pathlib import Path
 from tests.bench import control_plane, fraction_of_ideal, p1_cpu, planning
 from tests.bench.report import Bench, LegError
 
-BENCHES = {"planning": planning, "control_plane": control_plane, "p1_cpu": p1_cpu, "fraction_of_ideal": fraction_of_ideal}
+BENCHES = {
+    "planning": planning,
+    "control_plane": control_plane,
+    "p1_cpu": p1_cpu,
+    "fraction_of_ideal": fraction_of_ideal,
+}
 
 
 def main() -> int:
@@ -18,7 +23,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; default: all")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="small sizes: does it still work, not a measurement")
-    sizes.add_argument("--full", action="store_true", help="all repeats; resumable, finished legs of this commit are kept")
+    sizes.add_argument(
+        "--full", action="store_true", help="all repeats; resumable, finished legs of this commit are kept"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHES):

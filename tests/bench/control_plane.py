@@ -35,11 +35,18 @@ def measure(bench: Bench) -> None:
     for runner, legs in found.items():
         names = [name for name in ("ms_steady", "ms_total", "ms_finish") if name in legs[0]]
         bench.figures[runner] = {name: spread([leg[name] for leg in legs]) for name in names}
-        bench.row(runner, ", ".join(f"{name[3:]} {bench.figures[runner][name]['median']:.2f} ms/shard" for name in names))
+        bench.row(
+            runner, ", ".join(f"{name[3:]} {bench.figures[runner][name]['median']:.2f} ms/shard" for name in names)
+        )
+    cpu = {role: spread([leg["cpu_ms"][role] for leg in found["negscale"]]) for role in found["negscale"][0]["cpu_ms"]}
+    bench.figures["negscale_cpu_ms"] = cpu
+    total = sum(value["median"] for value in cpu.values())
+    shares = ", ".join(f"{role} {value['median']:.2f}" for role, value in cpu.items())
+    bench.row("  CPU a shard, all processes", f"{total:.2f} ms: {shares}")
     parts = bench.leg(parts_leg, shards=bench.by_size(500, 2_000, 5_000))
     bench.figures["parts_ms"] = parts["parts_ms"]
     for name, value in parts["parts_ms"].items():
-        bench.row(f"  {name}", f"{value:.3f} ms/shard, one process")
+        bench.row(f"  {name}", f"{value['wall']:.2f} ms/shard in one process ({value['cpu']:.2f} ms of CPU)")
     ours = bench.figures["negscale"]
     bench.target("control plane, steady, ms a shard", ours["ms_steady"]["median"], 5.0, "at_most")
     bench.target("control plane, all but start-up, ms a shard", ours["ms_total"]["median"], 5.0, "at_most")
@@ -60,12 +67,24 @@ def negscale_leg(shards: int, gpus: bool, work: str) -> Figures:
 
     from negscale.executors.drive import generate
     from negscale.executors.ray_data import RayDataExecutor
+    from negscale.storage.parts import Commit
+    from tests.bench.memory import cpu_by_role
     from tests.bench.simulated import Clock, parts_by_time, simulated, spec_of, steady_rate
+
+    class CpuClock(Clock):
+        """CPU seconds of every role at one and at four fifths of the shards, all workers still there."""
+
+        used: dict[int, dict[str, float]] = {}
+
+        def committed(self, commit: Commit) -> None:
+            super().committed(commit)
+            if len(self.commits) in (shards // 5, 4 * shards // 5):
+                self.used[len(self.commits)] = cpu_by_role()
 
     _cluster()
     stages = STAGES if gpus else tuple((name, ms, None) for name, ms, _ in STAGES)
     build = functools.partial(simulated, "tiny", shards * SHARD_ROWS, SHARD_ROWS, ROW_BYTES, stages, "", gpus)
-    spec, clock = spec_of(build, work), Clock()
+    spec, clock = spec_of(build, work), CpuClock()
     began = time.time()
     manifest = generate(spec, RayDataExecutor(), spec.pipeline.source.list(), clock)
     ended = time.time()
@@ -73,9 +92,11 @@ def negscale_leg(shards: int, gpus: bool, work: str) -> Figures:
     parts = parts_by_time(f"{spec.uri}/data", 1)
     if manifest.shards != shards or len(parts) != shards:
         raise AssertionError(f"{manifest.shards} shards in the manifest, {len(parts)} parts, expected {shards}")
+    early, late = clock.used[shards // 5], clock.used[4 * shards // 5]
     return {
         "ms_steady": 1000 / steady_rate(parts), "ms_total": (ended - parts[0][0]) / shards * 1000,
         "ms_finish": (ended - clock.ended_at) / shards * 1000, "start_s": parts[0][0] - began, "wall_s": ended - began,
+        "cpu_ms": {role: 1000 * (used - early[role]) / (shards * 3 // 5) for role, used in late.items()},
     }  # fmt: skip
 
 
@@ -98,7 +119,9 @@ def plain_leg(shards: int, work: str) -> Figures:
             self.stage = stage
 
         def __call__(self, batch: pa.Table) -> pa.Table:
-            return batch.append_column(f"{self.stage}_out", pa.array([x + 1 for x in batch["x"].to_pylist()], pa.int64()))
+            return batch.append_column(
+                f"{self.stage}_out", pa.array([x + 1 for x in batch["x"].to_pylist()], pa.int64())
+            )
 
     began = time.time()
     dataset = ray.data.range(shards * SHARD_ROWS, override_num_blocks=shards)
@@ -150,12 +173,14 @@ def parts_leg(shards: int, work: str) -> Figures:
     spec, pipeline = spec_of(build, work), build()
     folder, listing = RunFolder(spec.uri).folder, build().source.list()
     reader = ShardReader(Job(build, spec.uri, "bench", spec.runtime), pipeline)
-    spent: dict[str, float] = {}
+    spent: dict[str, dict[str, float]] = {}
 
     def timed(name: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         result = function(*arguments, **named)
-        spent[name] = spent.get(name, 0.0) + time.perf_counter() - begin
+        figures = spent.setdefault(name, {"wall": 0.0, "cpu": 0.0})
+        figures["wall"] += (time.perf_counter() - begin) / shards * 1000
+        figures["cpu"] += (time.process_time() - cpu) / shards * 1000
         return result
 
     def through(workers: list[ShardWorker], shard: str, table: Any) -> Any:
@@ -179,4 +204,4 @@ def parts_leg(shards: int, work: str) -> Figures:
         data = timed("Parquet in memory", storage_parts._parquet, cell.table, commit)
         timed("durable put_if_absent", folder.put_if_absent, f"other/{shard.name}.parquet", data)
         timed("read the commit again", storage_parts.read_commit, folder, shard.name, 0)
-    return {"parts_ms": {name: seconds / shards * 1000 for name, seconds in spent.items()}}
+    return {"parts_ms": spent}

@@ -20,7 +20,11 @@ SLOW, SLOW_MS, SLOW_WORKERS = "verify", 16.0, 8
 FAKE_GPUS = 16
 SHARD_ROWS = 256
 ROW_BYTES = 2000
-POOLS = {"propose": 3, "verify": 8, "rewrite": 3}  # what plan_pools answers; checked in the leg, used for plain Ray Data
+POOLS = {
+    "propose": 3,
+    "verify": 8,
+    "rewrite": 3,
+}  # what plan_pools answers; checked in the leg, used for plain Ray Data
 
 
 def measure(bench: Bench) -> None:
@@ -52,7 +56,9 @@ def measure(bench: Bench) -> None:
             f"batch after {median['first_batch_s']:.0f} s, driver {median['driver_cpu_s']:.1f} CPU-s",
         )  # fmt: skip
     ours = bench.figures["negscale"]
-    bench.figures["steady_over_plain"] = ours["fraction_steady"]["median"] / bench.figures["plain"]["fraction_steady"]["median"]
+    bench.figures["steady_over_plain"] = (
+        ours["fraction_steady"]["median"] / bench.figures["plain"]["fraction_steady"]["median"]
+    )
     bench.target("steady fraction of ideal (slow stage's work)", ours["fraction_steady"]["median"], 0.95, "at_least")
     bench.target("steady fraction of ideal (commit times)", ours["fraction_commits"]["median"], 0.95, "at_least")
     if bench.size != "quick":  # start-up is most of a short run's loss
@@ -65,7 +71,10 @@ def _against(legs: list[Figures], ideals: list[float]) -> dict[str, Any]:
         "fraction_steady": spread([leg["rows_s_steady"] / ideal for leg, ideal in pairs]),
         "fraction_commits": spread([leg["rows_s_commits"] / ideal for leg, ideal in pairs]),
         "fraction_wall": spread([leg["rows"] / leg["wall_s"] / ideal for leg, ideal in pairs]),
-        **{name: spread([leg[name] for leg, _ in pairs]) for name in ("wall_s", "busy", "first_batch_s", "ramp_s", "driver_cpu_s")},
+        **{
+            name: spread([leg[name] for leg, _ in pairs])
+            for name in ("wall_s", "busy", "first_batch_s", "ramp_s", "driver_cpu_s")
+        },
     }
 
 
@@ -134,7 +143,12 @@ def bare_leg(shards: int, work: str) -> Figures:
             left -= 1
     wall_s = time.time() - began
     ray.shutdown()
-    return {**work_figures(log, SLOW, SLOW_WORKERS), "rows": shards * SHARD_ROWS, "wall_s": wall_s, "ray_start_s": start_s}
+    return {
+        **work_figures(log, SLOW, SLOW_WORKERS),
+        "rows": shards * SHARD_ROWS,
+        "wall_s": wall_s,
+        "ray_start_s": start_s,
+    }
 
 
 def negscale_leg(shards: int, work: str) -> Figures:
@@ -186,7 +200,9 @@ def plain_leg(shards: int, work: str) -> Figures:
 
         def __call__(self, batch: pa.Table) -> pa.Table:
             simulate(self.stage, len(batch), self.row_ms, log)
-            return batch.append_column(f"{self.stage}_out", pa.array([x + 1 for x in batch["x"].to_pylist()], pa.int64()))
+            return batch.append_column(
+                f"{self.stage}_out", pa.array([x + 1 for x in batch["x"].to_pylist()], pa.int64())
+            )
 
     began = time.time()
     dataset = ray.data.range(rows, override_num_blocks=shards)

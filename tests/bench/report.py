@@ -114,14 +114,16 @@ class Bench:
         return path
 
     def _print(self, record: Figures) -> None:
-        print(f"\n== {self.name} ({self.size}, {record['seconds']} s, load {self.load_before['1min']} -> {record['load_after']['1min']})")
+        loads = f"load {self.load_before['1min']} -> {record['load_after']['1min']}"
+        print(f"\n== {self.name} ({self.size}, {record['seconds']} s, {loads})")
         print(f"   baseline: {self.baseline}")
         width = max((len(label) for label, _ in self.rows), default=0)
         for label, text in self.rows:
             print(f"   {label:<{width}}  {text}")
         for target in self.targets:
             sign = ">=" if target["sense"] == "at_least" else "<="
-            print(f"   {'met   ' if target['met'] else 'MISSED'} {target['what']}: {target['value']:.4g} {sign} {target['limit']:g}")
+            met = "met   " if target["met"] else "MISSED"
+            print(f"   {met} {target['what']}: {target['value']:.4g} {sign} {target['limit']:g}")
         print(flush=True)
 
 

@@ -6,6 +6,7 @@ measured by the same clock at the same place: the work of the slow stage.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -72,10 +73,16 @@ def work_figures(log: str, stage: str, workers: int) -> dict[str, float]:
     }  # fmt: skip
 
 
+@functools.cache
+def _blob() -> bytes:
+    return np.random.default_rng(0).bytes(1 << 20)
+
+
 def payload_rows(first: int, rows: int, row_bytes: int) -> dict[str, Any]:
-    """Columns id, x and payload of rows first..first+rows; the payload does not compress."""
-    blob = np.random.default_rng(first).bytes(rows * row_bytes)
-    cells = [blob[i * row_bytes : (i + 1) * row_bytes] for i in range(rows)]
+    """Columns id, x and payload of rows first..first+rows; the payload of a shard does not compress."""
+    blob, most = _blob(), (1 << 20) - row_bytes
+    starts = (x * 4099 % most for x in range(first, first + rows))
+    cells = [blob[at : at + row_bytes] for at in starts]
     return {
         "id": [f"{x:09d}" for x in range(first, first + rows)], "x": pa.array(range(first, first + rows), pa.int64()),
         "payload": pa.array(cells, pa.binary()),

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from negscale.backends.tiny.chat import TinyChatConfig
+from negscale.backends.vllm import Sampling, VllmChatConfig, VllmEngineConfig
 from negscale.core.backend import ChatModel, ChatRequest, Reply, Turn
 from negscale.core.stage import Fault
 
-MODELS: dict[str, Callable[[], ChatModel]] = {"tiny_chat": lambda: TinyChatConfig().build()}
+
+def small_llama(folder: Path) -> ChatModel:
+    """A Llama with random weights behind the real engine."""
+    from tests.unit.backends.made_models import make_llama
+
+    engine = VllmEngineConfig(cpu_cache_gb=0.25, max_num_seqs=16, enforce_eager=True)
+    return VllmChatConfig(
+        model="made/llama",
+        path=str(make_llama(folder)),
+        dtype="float32",
+        sampling=Sampling(max_new_tokens=8),
+        engine=engine,
+    ).build()
 
 
-@pytest.fixture(params=sorted(MODELS))
-def model(request: pytest.FixtureRequest) -> Iterator[ChatModel]:
-    built = MODELS[request.param]()
+MODELS: dict[str, Callable[[Path], ChatModel]] = {
+    "tiny_chat": lambda folder: TinyChatConfig().build(),
+    "vllm_chat": small_llama,
+}
+NEEDS_VLLM = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None, reason='vLLM is not installed; pip install "negscale[cpu]"'
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=["tiny_chat", pytest.param("vllm_chat", marks=NEEDS_VLLM)])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatModel]:
+    built = MODELS[request.param](tmp_path_factory.mktemp("model"))
     built.load()
     yield built
     built.close()
@@ -34,7 +63,13 @@ def test_one_answer_per_request_in_order(model: ChatModel) -> None:
     assert len(replies) == 7
     for i, reply in enumerate(replies):
         assert isinstance(reply, Reply)
-        assert f"number {i}" in reply.text
+        assert not model.exact or f"number {i}" in reply.text  # random weights follow no instructions
+    longer = [
+        ChatRequest((Turn("user", "Add the absence of the hat to the caption 'A dog" + " and a cat" * i + "'."),))
+        for i in (3, 1, 2)
+    ]
+    counts = [reply.prompt_tokens for reply in model.generate(longer) if isinstance(reply, Reply)]
+    assert np.argsort(counts).tolist() == [1, 2, 0]
 
 
 def test_no_request_no_answer(model: ChatModel) -> None:
@@ -65,13 +100,14 @@ def test_the_seed_matters(model: ChatModel) -> None:
 
 
 def test_calls_from_several_threads_agree(model: ChatModel) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     asked = requests(40)
     with ThreadPoolExecutor(4) as pool:
         parts = list(pool.map(model.generate, [asked[i::4] for i in range(4)]))
     whole = model.generate(asked)
-    assert parts == [whole[i::4] for i in range(4)]
+    if model.exact:
+        assert parts == [whole[i::4] for i in range(4)]
+    same = [a == b for i, part in enumerate(parts) for a, b in zip(part, whole[i::4], strict=True)]
+    assert np.mean(same) > 0.8  # another batch may round a close draw the other way
 
 
 def test_images_are_looked_at_or_refused(model: ChatModel) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 WORDS = """
     a the is there no not in this image caption object likely answer only with yes or no name an absence of add to
     dog cat ball tree hat person bench car kite bird park street field beach man woman riding playing standing
-""".split()
+"""
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<image>"]
 TEMPLATE = (
     "{{ '<|begin|>' }}{% for message in messages %}<|{{ message['role'] }}|>"
@@ -33,7 +33,7 @@ def make_tokenizer(folder: Path, max_length: int = 256) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    inner.train_from_iterator([f" {word} {word.capitalize()} {word}" for word in WORDS], trainer)
+    inner.train_from_iterator([f" {word} {word.capitalize()} {word}" for word in WORDS.split()], trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<|begin|>", eos_token="<|end|>", pad_token="<|pad|>",
         additional_special_tokens=SPECIAL[3:], model_max_length=max_length,

@@ -47,7 +47,11 @@ def test_looks_up(judge: AnnotationJudge, image: str, claim: str, present: bool)
 
 def test_silence_is_no_absence(judge: AnnotationJudge) -> None:
     answers = judge.judge([Picture(None, "999"), Picture(None, "139"), Picture(None, "139")], ["person", "tree", ""])
-    assert [a.kind for a in answers if isinstance(a, Fault)] == ["not_annotated", "outside_vocabulary", "outside_vocabulary"]
+    assert [a.kind for a in answers if isinstance(a, Fault)] == [
+        "not_annotated",
+        "outside_vocabulary",
+        "outside_vocabulary",
+    ]
     assert not any(a.retryable for a in answers if isinstance(a, Fault))
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from negscale.backends.cooccurrence import (
-    CooccurrenceConfig, CooccurrenceProposer, CooccurrenceStatistics, fit_cooccurrence, prepare,
+    CooccurrenceConfig,
+    CooccurrenceProposer,
+    CooccurrenceStatistics,
+    fit_cooccurrence,
+    prepare,
 )
 from negscale.backends.corpora import CorpusConfig, image_key, read_corpora
 from negscale.core.backend import Proposal, ProposalRequest
@@ -39,7 +43,9 @@ def write_corpus(folder: Path) -> tuple[CorpusConfig, CorpusConfig]:
     instances.write_text(
         json.dumps({"images": [{"id": i} for i in range(400)], "categories": categories, "annotations": boxes})
     )
-    return CorpusConfig(kind="coco_captions", path=str(captions)), CorpusConfig(kind="coco_instances", path=str(instances))
+    return CorpusConfig(kind="coco_captions", path=str(captions)), CorpusConfig(
+        kind="coco_instances", path=str(instances)
+    )
 
 
 @pytest.fixture
@@ -66,8 +72,11 @@ def objects(answer: list[Proposal] | Fault) -> list[str]:
 def test_context_decides(proposer: CooccurrenceProposer) -> None:
     beach, kitchen = proposer.chances("a sunny beach"), proposer.chances("a pizza on a plate")
     boat, fork = VOCABULARY.index("boat"), VOCABULARY.index("fork")
-    assert beach.argmax() == boat and beach[boat] > 0.5 and beach[fork] < 0.2
-    assert kitchen.argmax() == fork and kitchen[boat] < 0.2
+    assert beach.argmax() == boat
+    assert beach[boat] > 0.5
+    assert beach[fork] < 0.2
+    assert kitchen.argmax() == fork
+    assert kitchen[boat] < 0.2
 
 
 def test_mentioned_objects_are_never_proposed(proposer: CooccurrenceProposer) -> None:
@@ -77,12 +86,14 @@ def test_mentioned_objects_are_never_proposed(proposer: CooccurrenceProposer) ->
     for strategy in ("contextual", "random"):
         (answer,) = proposer.propose([ask("a surfer waves", "a watch and a sailboat", strategy=strategy)])
         for name in objects(answer):
-            assert not mentions("a surfer waves", name) and not mentions("a watch and a sailboat", name)
+            assert not mentions("a surfer waves", name)
+            assert not mentions("a watch and a sailboat", name)
 
 
 def test_nothing_left_to_propose_is_a_fault(proposer: CooccurrenceProposer) -> None:
     (answer,) = proposer.propose([ask("a person, a surfboard, a fork, a knife, a boat and a clock")])
-    assert isinstance(answer, Fault) and answer.kind == "no_candidate"
+    assert isinstance(answer, Fault)
+    assert answer.kind == "no_candidate"
 
 
 def test_the_seed_varies_the_first_candidate_in_proportion(proposer: CooccurrenceProposer) -> None:
@@ -101,7 +112,8 @@ def test_random_is_uniform_over_the_rest(proposer: CooccurrenceProposer) -> None
 
 def test_fit_is_deterministic_and_round_trips(config: CooccurrenceConfig) -> None:
     one, two = prepare(config, ()), prepare(config, ())
-    assert one.to_json() == two.to_json() and one.digest == two.digest
+    assert one.to_json() == two.to_json()
+    assert one.digest == two.digest
     assert CooccurrenceStatistics.from_json(one.to_json()) == one
     assert (one.images, one.captions, one.unused_images) == (400, 800, 0)
 
@@ -109,7 +121,9 @@ def test_fit_is_deterministic_and_round_trips(config: CooccurrenceConfig) -> Non
 def test_excluded_images_leave_no_trace(config: CooccurrenceConfig) -> None:
     everything = prepare(config, ())
     without = prepare(config, [f"COCO_val2014_{number:012d}.jpg" for number in range(200)])
-    assert without.images == 200 and "beach" in everything.feature_captions and "beach" not in without.feature_captions
+    assert without.images == 200
+    assert "beach" in everything.feature_captions
+    assert "beach" not in without.feature_captions
     assert without.unsaid_total[VOCABULARY.index("boat")] == 0
     with pytest.raises(ConfigError, match="none of the 0 corpus images"):
         prepare(config, range(400))
@@ -126,7 +140,8 @@ def test_captions_alone_give_evidence_by_what_others_say(tmp_path: Path) -> None
     facts = fit_cooccurrence([CorpusConfig(kind="captions_csv", path=str(path))], VOCABULARY, ["7_a1b2.jpg"])
     boat = VOCABULARY.index("boat")
     assert (facts.images, facts.unused_images) == (39, 1)
-    assert facts.unsaid["beach"][boat] == 39 and facts.said["=boat"][boat] == 39
+    assert facts.unsaid["beach"][boat] == 39
+    assert facts.said["=boat"][boat] == 39
 
 
 def test_lists_in_cells_and_annotated_objects(tmp_path: Path) -> None:
@@ -142,7 +157,8 @@ def test_lists_in_cells_and_annotated_objects(tmp_path: Path) -> None:
         objects_column="positive_objects",
     )  # fmt: skip
     images = read_corpora([corpus])
-    assert images["000000000139"].objects == {"person", "clock"} and images["000000000139"].captions[1] == "a room"
+    assert images["000000000139"].objects == {"person", "clock"}
+    assert images["000000000139"].captions[1] == "a room"
     assert images["000000000285"].objects == set()
     assert images["000000000632"].captions == ["[a caption in brackets]"]
     with pytest.raises(ConfigError, match="no column 'caption'"):
@@ -176,13 +192,16 @@ def test_errors_say_what_to_do(config: CooccurrenceConfig, tmp_path: Path) -> No
         read_corpora([CorpusConfig(kind="coco_captions", path=str(rubbish))])
 
 
-def test_a_fitted_file_is_the_same_proposer(config: CooccurrenceConfig, proposer: CooccurrenceProposer, tmp_path: Path) -> None:
+def test_a_fitted_file_is_the_same_proposer(
+    config: CooccurrenceConfig, proposer: CooccurrenceProposer, tmp_path: Path
+) -> None:
     path = tmp_path / "fitted.json"
     path.write_text(prepare(config, ()).to_json())
     fitted = config.model_copy(update={"statistics": str(path)}).build()
     fitted.load()
     requests = [ask("a sunny beach", seed=s) for s in range(5)]
-    assert fitted.id == proposer.id and fitted.propose(requests) == proposer.propose(requests)
+    assert fitted.id == proposer.id
+    assert fitted.propose(requests) == proposer.propose(requests)
 
 
 def test_identity_follows_contents_not_places(config: CooccurrenceConfig, tmp_path: Path) -> None:

@@ -37,18 +37,24 @@ def test_boxes_lie_where_the_colour_is(detector: OnnxDetector) -> None:
 
 def test_pictures_are_rgb_and_the_network_gets_its_own_order(detector: OnnxDetector) -> None:
     (red,) = detector.detect([picture("red", "red", "red", "red")], [[]])
-    assert isinstance(red, list) and {box.label for box in red} == {"person"}
+    assert isinstance(red, list)
+    assert {box.label for box in red} == {"person"}
 
 
 def test_labels_may_be_synonyms_and_plurals(detector: OnnxDetector) -> None:
     (found,) = detector.detect([picture("green")], [["automobiles"]])
-    assert isinstance(found, list) and [box.label for box in found] == ["car"]
+    assert isinstance(found, list)
+    assert [box.label for box in found] == ["car"]
 
 
 def test_unknown_labels_and_odd_arrays_are_faults(detector: OnnxDetector) -> None:
     grey = np.zeros((8, 8), np.uint8)
     answers = detector.detect([picture(), grey, picture("red")], [["tree"], ["person"], ["person"]])
-    assert [a.kind if isinstance(a, Fault) else "boxes" for a in answers] == ["outside_vocabulary", "bad_pixels", "boxes"]
+    assert [a.kind if isinstance(a, Fault) else "boxes" for a in answers] == [
+        "outside_vocabulary",
+        "bad_pixels",
+        "boxes",
+    ]
 
 
 def test_low_scores_survive(tmp_path: Path) -> None:
@@ -56,7 +62,8 @@ def test_low_scores_survive(tmp_path: Path) -> None:
     built = OnnxDetectorConfig(layout="fastestdet", model=str(path)).build()
     built.load()
     (found,) = built.detect([picture("red")], [["person"]])
-    assert isinstance(found, list) and 0.001 < found[0].score < 0.003
+    assert isinstance(found, list)
+    assert 0.001 < found[0].score < 0.003
 
 
 def test_id_and_identity_follow_the_weights_not_the_place(tmp_path: Path) -> None:
@@ -65,7 +72,8 @@ def test_id_and_identity_follow_the_weights_not_the_place(tmp_path: Path) -> Non
     write_colour_detector(other)
     first, second = (OnnxDetectorConfig(layout="fastestdet", model=str(path)) for path in (one, other))
     assert first.identity() == second.identity()
-    assert first.build().id.startswith("onnx/fastestdet/a@") and first.build().id[-12:] == second.build().id[-12:]
+    assert first.build().id.startswith("onnx/fastestdet/a@")
+    assert first.build().id[-12:] == second.build().id[-12:]
     write_colour_detector(other, confidence=0.5)
     assert first.identity() != second.identity()
 
@@ -92,7 +100,8 @@ def test_yolox_grid_decoding() -> None:
     raw[0, at, 4], raw[0, at, 5 + 7] = 0.5, 0.8
     boxes, scores = LAYOUTS["yolox"].decode([raw], (32, 32))
     assert boxes[at] == pytest.approx([8 - 16, 20 - 8, 8 + 16, 20 + 8])
-    assert scores[at, 7] == pytest.approx(0.4) and scores.sum() == pytest.approx(0.4)
+    assert scores[at, 7] == pytest.approx(0.4)
+    assert scores.sum() == pytest.approx(0.4)
 
 
 def test_nanodet_distribution_decoding() -> None:
@@ -111,7 +120,8 @@ def test_nanodet_distribution_decoding() -> None:
 def test_letterbox_keeps_the_shape_and_maps_back() -> None:
     tensor, placement = prepare(np.full((100, 200, 3), 255, np.uint8), LAYOUTS["yolox"], (64, 64))
     assert tensor.shape == (1, 3, 64, 64)
-    assert (tensor[0, :, :32] == 255).all() and (tensor[0, :, 32:] == 114).all()
+    assert (tensor[0, :, :32] == 255).all()
+    assert (tensor[0, :, 32:] == 114).all()
     back = placement.to_picture(np.array([[0, 0, 64, 32], [32, 16, 999, 999]], np.float32), 100, 200)
     assert back == pytest.approx(np.array([[0, 0, 200, 100], [100, 50, 200, 100]]))
 
@@ -125,5 +135,6 @@ def test_suppression_drops_overlaps_and_keeps_the_best() -> None:
 
 def test_detection_is_a_plain_value(detector: OnnxDetector) -> None:
     (found,) = detector.detect([picture("red")], [["person"]])
-    assert isinstance(found, list) and isinstance(found[0], Detection)
+    assert isinstance(found, list)
+    assert isinstance(found[0], Detection)
     assert all(type(side) is float for side in found[0].box_xyxy_px)

@@ -37,6 +37,7 @@ def gone(pid: int, within_s: float = 20.0) -> bool:
     return False
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("phase", ["settled", "starting"])
 def test_what_a_killed_worker_started_dies_with_it(phase: str) -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER, phase], stdout=subprocess.PIPE, text=True)
@@ -57,6 +58,7 @@ def test_what_a_killed_worker_started_dies_with_it(phase: str) -> None:
         psutil.Process(early).kill()
 
 
+@pytest.mark.timeout(60)
 def test_close_ends_what_is_left() -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER, "close"], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None

@@ -156,7 +156,10 @@ def test_requests_equal_limits() -> None:
 
 def test_ray_has_one_version_everywhere() -> None:
     job = rayjob()["spec"]["rayClusterSpec"]["rayVersion"]
-    texts = [(CLUSTER / name).read_text() for name in ("autoscaler/aws.yaml", "docker/Dockerfile.cpu", "docker/Dockerfile.gpu")]
+    texts = [
+        (CLUSTER / name).read_text()
+        for name in ("autoscaler/aws.yaml", "docker/Dockerfile.cpu", "docker/Dockerfile.gpu")
+    ]
     assert {version for text in texts for version in re.findall(r"ray\[[a-z,]+\]==([\d.]+)", text)} == {job}
 
 
@@ -222,3 +225,35 @@ def test_dockerfiles_copy_what_exists_and_do_not_run_as_root(name: str) -> None:
         assert (REPO / source).exists(), source
     assert [line for line in lines if line.startswith("USER")][-1] == "USER ray"
     assert re.search(r"^WORKDIR /opt/negscale$", "\n".join(lines), re.MULTILINE)  # where rayjob.yaml looks for jobs/
+
+
+# -- pages --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_request_for_nodes_is_python_that_ray_takes() -> None:
+    import inspect
+
+    from ray.autoscaler.sdk import request_resources
+
+    page = (CLUSTER / "README.md").read_text()
+    line = next(line.strip() for line in page.splitlines() if "request_resources(bundles" in line)
+    remote = shlex.split(line)
+    assert remote[:2] == ["ray", "exec"]
+    assert (REPO / remote[2]).is_file()
+    python = shlex.split(remote[3])
+    assert python[:2] == ["python", "-c"]
+    compile(python[2], "README.md", "exec")
+    assert "bundles" in inspect.signature(request_resources).parameters
+
+
+def test_every_job_has_its_line() -> None:
+    page = (REPO / "jobs" / "README.md").read_text()
+    programs = sorted(path.name for path in (REPO / "jobs").glob("*.py"))
+    assert programs
+    assert [name for name in programs if f"| `{name}` |" not in page] == []
+
+
+def test_every_file_is_on_the_page() -> None:
+    page = (CLUSTER / "README.md").read_text()
+    files = [path.relative_to(CLUSTER).as_posix() for path in CLUSTER.rglob("*") if path.is_file()]
+    assert [name for name in files if name != "README.md" and f"`{name}`" not in page] == []

@@ -12,7 +12,9 @@ from negscale.pipelines.negationclip import P1Config
 
 
 def test_later_fragments_and_overrides_win() -> None:
-    config = load(P1Config, [("a", "seed: 1\nsource: {kind: toyworld, images: 5}"), ("b", "seed: 2")], ["source.images=7"])
+    config = load(
+        P1Config, [("a", "seed: 1\nsource: {kind: toyworld, images: 5}"), ("b", "seed: 2")], ["source.images=7"]
+    )
     assert (config.seed, config.source.images) == (2, 7)
 
 
@@ -40,13 +42,15 @@ def test_a_wrong_key_or_value_is_named(override: str, message: str) -> None:
 
 
 def test_broken_yaml_names_the_fragment() -> None:
-    with pytest.raises(ConfigError, match="mine.yaml"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
         load(P1Config, [("mine.yaml", "seed: [1")])
 
 
 def test_places_and_runtime_bear_no_identity_but_models_and_thresholds_do() -> None:
     base = load(P1Config, [("r", "source: {kind: toyworld}")])
-    moved = load(P1Config, [("r", "source: {kind: toyworld}")], ["runtime.run_root=/elsewhere", "runtime.executor=local"])
+    moved = load(
+        P1Config, [("r", "source: {kind: toyworld}")], ["runtime.run_root=/elsewhere", "runtime.executor=local"]
+    )
     assert fingerprint(base.identity()) == fingerprint(moved.identity())
     for override, key in (
         ("seed=1", "seed"), ("strategy=random", "strategy"), ("check.max_words=50", "check.max_words"),

@@ -44,10 +44,19 @@ def test_gpu_stages_share_what_the_fixed_one_leaves() -> None:
     pools = plan_pools(
         pipeline(Resources(custom=gpu, row_ms=4), slow, Resources(custom=gpu, row_ms=4)), cluster(CPU=2, fakegpu=16)
     )
-    assert [p.actors for p in pools] == [3, 8, 3], "a quarter of the time needs a quarter of the workers, and a quarter more"
+    assert [p.actors for p in pools] == [3, 8, 3], (
+        "a quarter of the time needs a quarter of the workers, and a quarter more"
+    )
     unknown = plan_pools(pipeline(Resources(custom=gpu), slow, Resources(custom=gpu)), cluster(CPU=2, fakegpu=16))
     assert [p.actors for p in unknown] == [4, 8, 4]
     assert all(p.cpus == 0 for p in pools), "workers on accelerators must not block the read"
+
+
+def test_cpu_stages_beside_accelerators_do_not_take_every_core() -> None:
+    pools = plan_pools(
+        pipeline(Resources(gpus=1, actors=3), Resources()), Cluster({"CPU": 72, "GPU": 8}, {"CPU": 36, "GPU": 4})
+    )
+    assert [p.actors for p in pools] == [3, 6]
 
 
 def test_what_cannot_be_placed_is_said_at_plan_time() -> None:

@@ -21,7 +21,11 @@ for _added in (CAPTION, PROPOSAL, VERIFICATION, NEGATED_CAPTION, CAPTION_CHECK):
     SCHEMA = extend(SCHEMA, _added)
 
 STEPS = ("propose_absent_object", "verify_absent", "negate_caption", "check_negated_caption")
-RECIPE = {"seed": 3, "source": {"kind": "coco", "split": "val2017", "files_sha256": "ab12"}, "checks": [{"kind": "words"}]}
+RECIPE = {
+    "seed": 3,
+    "source": {"kind": "coco", "split": "val2017", "files_sha256": "ab12"},
+    "checks": [{"kind": "words"}],
+}
 CONFIG_YAML = (
     "# recipe: negationclip_p1\nseed: 3\nsource: {kind: coco, split: val2017, root: /data/private/coco, captions: ''}\n"
     "checks: [{kind: words, path: /data/list}]\nruntime: {run_root: s3://secret-bucket/runs}\n"
@@ -68,7 +72,9 @@ def make_run(
     run.open("negationclip/p1", "dev", identity, CONFIG_YAML, Listing(tuple(names), identity["input"]))
     for shard, rows in zip(names, shards, strict=True):
         stages = {name: {"rows": len(rows), "seconds": 0.1} for name in STEPS}
-        commit_shard(run.folder, shard.name, 0, pa.Table.from_pylist(list(rows), schema), rows_read=len(rows), stages=stages)
+        commit_shard(
+            run.folder, shard.name, 0, pa.Table.from_pylist(list(rows), schema), rows_read=len(rows), stages=stages
+        )
     if finish:
         finish_run(run, identity)
     return run
@@ -77,7 +83,7 @@ def make_run(
 def finish_run(run: RunFolder, identity: Mapping[str, Any], budget: float = 0.05) -> None:
     """Write the manifest of what is committed."""
     backends = {"proposer": "vllm/meta-llama/Meta-Llama-3-8B-Instruct@5f0b02c", "verifier": "tiny/judge@1"}
-    runtime = RuntimeConfig(quarantine_budget=budget)
+    runtime = RuntimeConfig.model_validate({"quarantine_budget": budget})
     assert run.record()["fingerprint"] == fingerprint(identity)
     manifest = summarize(run, run.commits(), runtime, identity, backends, "0.1.0 abc", 1.0, 1)
     assert manifest.status == judge_budget(manifest.rows_quarantined, manifest.rows_read, budget)

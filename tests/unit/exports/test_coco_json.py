@@ -33,9 +33,24 @@ def test_numeric_ids_give_the_released_layout_exactly(tmp_path: Path) -> None:
     data = _export(make_run(tmp_path / "run", shards), tmp_path)
     assert set(data) == {"info", "licenses", "images", "annotations"}
     assert data["annotations"] == [
-        {"image_id": 391895, "id": 770337, "caption": "a dog beside a", "updated_caption": "a dog beside a without a cat"},
-        {"image_id": 391895, "id": 771687, "caption": "a dog beside b", "updated_caption": "a dog beside b without a cat"},
-        {"image_id": 522418, "id": 681330, "caption": "a dog beside c", "updated_caption": "a dog beside c without a cat"},
+        {
+            "image_id": 391895,
+            "id": 770337,
+            "caption": "a dog beside a",
+            "updated_caption": "a dog beside a without a cat",
+        },
+        {
+            "image_id": 391895,
+            "id": 771687,
+            "caption": "a dog beside b",
+            "updated_caption": "a dog beside b without a cat",
+        },
+        {
+            "image_id": 522418,
+            "id": 681330,
+            "caption": "a dog beside c",
+            "updated_caption": "a dog beside c without a cat",
+        },
     ]
     assert data["images"] == [
         {"id": 391895, "file_name": "000000391895.jpg", "height": 480, "width": 640},
@@ -95,7 +110,8 @@ def test_refusals_name_the_way_out(tmp_path: Path) -> None:
     unfinished = make_run(tmp_path / "unfinished", [[row("a", "1", "1")]], finish=False)
     with pytest.raises(PlanError, match=r"not finished \(1 of 1 shards"):
         export_coco_json(unfinished, out)
-    sick = make_run(tmp_path / "sick", [[broken(f"q{i:04d}") for i in range(100)] + [row(f"k{i:04d}", "1", "1") for i in range(900)]])
+    sick_rows = [broken(f"q{i:04d}") for i in range(100)] + [row(f"k{i:04d}", "1", "1") for i in range(900)]
+    sick = make_run(tmp_path / "sick", [sick_rows])
     with pytest.raises(PlanError, match=r"100 of 1000 rows broke.*--allow-over-budget"):
         export_coco_json(sick, out)
     assert not os.path.exists(out)

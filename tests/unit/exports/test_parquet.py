@@ -30,8 +30,15 @@ print(json.dumps({"ids": rows["id"][:], "columns": rows.column_names, "first": r
 
 def load_with_datasets(folder: Path, scratch: Path) -> dict[str, Any]:
     """What a fresh process with no network sees."""
-    home = {"HF_HOME": str(scratch / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PATH": os.environ["PATH"]}
-    done = subprocess.run([sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, env=home, timeout=240)
+    home = {
+        "HF_HOME": str(scratch / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "PATH": os.environ["PATH"],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, env=home, timeout=240
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -42,7 +49,9 @@ def _front_matter(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def test_datasets_reads_it_offline(tmp_path: Path) -> None:
-    shards = [[row(f"{s:02d}-{i:02d}", f"{s}", f"{s}{i}") for i in range(10)] + [rejected(f"{s:02d}-r")] for s in range(7)]
+    shards = [
+        [row(f"{s:02d}-{i:02d}", f"{s}", f"{s}{i}") for i in range(10)] + [rejected(f"{s:02d}-r")] for s in range(7)
+    ]
     out = tmp_path / "export"
     result = export_parquet(make_run(tmp_path / "run", shards), str(out), rows_per_file=30)
     assert (result.rows, result.files) == (70, 3)
@@ -81,7 +90,9 @@ def test_exactly_full_files_leave_no_empty_one(tmp_path: Path) -> None:
 
 
 def test_other_columns_are_carried_and_other_images_flattened(tmp_path: Path) -> None:
-    schema = SCHEMA.append(pa.field("image_with_object", IMAGE)).append(pa.field("boxes", pa.list_(pa.list_(pa.float32()))))
+    schema = SCHEMA.append(pa.field("image_with_object", IMAGE)).append(
+        pa.field("boxes", pa.list_(pa.list_(pa.float32())))
+    )
     second = {"uri": "b.png", "offset": 1, "length": 2, "sha256": b"\2" * 32, "height_px": 3, "width_px": 4}
     rows = [
         row("a", "1", "1", image_with_object=second, boxes=[[1.0, 2.0]]),
@@ -90,7 +101,11 @@ def test_other_columns_are_carried_and_other_images_flattened(tmp_path: Path) ->
     export_parquet(make_run(tmp_path / "run", [rows], schema), str(tmp_path / "out"))
     table = pq.read_table(next((tmp_path / "out" / "data").iterdir()))
     first, last = table.to_pylist()
-    assert (first["image_with_object_uri"], first["image_with_object_height_px"], first["boxes"]) == ("b.png", 3, [[1, 2]])
+    assert (first["image_with_object_uri"], first["image_with_object_height_px"], first["boxes"]) == (
+        "b.png",
+        3,
+        [[1, 2]],
+    )
     assert first["image_with_object_sha256"] == "02" * 32
     assert last["image_uri"] is None
     assert last["height_px"] is None
@@ -98,7 +113,9 @@ def test_other_columns_are_carried_and_other_images_flattened(tmp_path: Path) ->
 
 
 def test_clashing_columns_are_refused(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", [[row("a", "1", "1", height_px=1)]], SCHEMA.append(pa.field("height_px", pa.int32())))
+    run = make_run(
+        tmp_path / "run", [[row("a", "1", "1", height_px=1)]], SCHEMA.append(pa.field("height_px", pa.int32()))
+    )
     with pytest.raises(PlanError, match="height_px"):
         export_parquet(run, str(tmp_path / "out"))
 

@@ -107,13 +107,13 @@ FORM_CASES: list[tuple[str, str, str | None]] = [
     ("a man holding a bat in a field", "a man without a bat in a field", None),
     ("a man holding a bat in a field", "a man not holding a bat in a field", None),
     ("a man holding a bat in a field", "a man not a bat in a field", "content_dropped"),
-    ("a dog on a leash next to a bike", "a dog on a leash but the bike is missing", None),
-    ("a dog on a leash next to a bike", "a dog on a leash next to a bike that does not exist", None),
+    ("a puppy on a rope beside a bike", "a puppy on a rope but the bike is missing", None),
+    ("a puppy on a rope beside a bike", "a puppy on a rope beside a bike that does not exist", None),
     ("a bowl filled with apples", "a bowl without apples", None),
     ("a busy street at night", "a street that is not busy at night", None),
     ("a man looks into an empty fridge", "a man looks into a fridge that is not empty", None),
     ("a snowy hill with two skiers", "a hill without snow with two skiers", None),
-    ("a sandwich with meat, peppers, and cheese", "a sandwich without any meat", None),
+    ("a burrito with rice, beans, and corn", "a burrito without any rice", None),
     ("a man holding a bat in a field", "a man holding a bat in a field", "no_negation"),
     ("a man holding a bat in a field", "a man without a bat in a", "content_dropped"),
     ("a man in a field holding a bat", "a man without a bat", "content_dropped"),
@@ -209,7 +209,7 @@ _WORDS = st.sampled_from(
     sorted(
         word_set(
             "a the man no not without n't never missing absent empty of , . but and or with that is hat hats leafless un - '",
-            '" nor neither nothing only 5 sign parking \u2019s \u00e9t\u00e9 \U0001f600 \u4e2d\u6587',
+            '" nor neither nothing only pair some any 5 sign parking \u2019s \u00e9t\u00e9 \U0001f600 \u4e2d\u6587',
         )
     )
 )

@@ -9,7 +9,8 @@ from negscale.metrics.statistics import precision_at_yield, roc_auc, wilson_inte
 
 def test_wilson_interval_matches_published_values() -> None:
     # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29
-    for hits, trials, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):
+    table = ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718))
+    for hits, trials, low, high in table:
         assert wilson_interval(hits, trials) == pytest.approx((low, high), abs=5e-5)
 
 

@@ -27,13 +27,12 @@ SCHEMA = extend(ENVELOPE, pa.schema([("x", pa.int64())]))
 
 
 def rows(ids: list[str], rejected: tuple[str, ...] = (), broken: tuple[str, ...] = (), x: int = 0) -> pa.Table:
+    refused, broke = SCHEMA.field("rejection").type, SCHEMA.field("quarantine").type
+    fault = {"stage": "s", "kind": "bad", "message": f"pid {x}", "retryable": False}
     table = pa.table({
         "id": ids, "x": pa.array([x] * len(ids), pa.int64()),
-        "rejection": pa.array([{"stage": "s", "reason": "no"} if i in rejected else None for i in ids], SCHEMA.field("rejection").type),
-        "quarantine": pa.array(
-            [{"stage": "s", "kind": "bad", "message": f"pid {x}", "retryable": False} if i in broken else None for i in ids],
-            SCHEMA.field("quarantine").type,
-        ),
+        "rejection": pa.array([{"stage": "s", "reason": "no"} if i in rejected else None for i in ids], refused),
+        "quarantine": pa.array([fault if i in broken else None for i in ids], broke),
     })  # fmt: skip
     return conform(table, SCHEMA)
 
@@ -76,7 +75,9 @@ def test_one_of_many_writers_wins_whole(place: str, tmp_path: Path, request: pyt
     held = read_commit(folder, "s0", 0)
     assert {commit.attempt for commit, _ in results} == {held.attempt}
     kept, refused = read_part(folder, "data", held), read_part(folder, "rejected", held)
-    assert {*kept["x"].to_pylist(), *refused["x"].to_pylist()} == {kept["x"][0].as_py()}, "rows of two writers were mixed"
+    assert {*kept["x"].to_pylist(), *refused["x"].to_pylist()} == {kept["x"][0].as_py()}, (
+        "rows of two writers were mixed"
+    )
     assert [e.path for e in folder.list("rejected")] == [part_path("rejected", "s0", 0, held.attempt)]
 
 
@@ -89,10 +90,10 @@ def test_a_higher_generation_is_the_valid_one(tmp_path: Path) -> None:
 
 def test_damaged_and_foreign_parts_are_named(tmp_path: Path) -> None:
     folder = LocalFolder(str(tmp_path))
-    commit, _ = commit_shard(folder, "s0", 0, rows(["a"]), rows_read=1)
+    commit_shard(folder, "s0", 0, rows(["a"]), rows_read=1)
     path = tmp_path / part_path("data", "s0", 0)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(AuditError, match="s0.g0000.parquet.*damaged.*delete it"):
+    with pytest.raises(AuditError, match=r"s0\.g0000\.parquet.*damaged.*delete it"):
         read_commit(folder, "s0", 0)
     pa.parquet.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(AuditError, match="not written by a commit"):
@@ -102,7 +103,9 @@ def test_damaged_and_foreign_parts_are_named(tmp_path: Path) -> None:
 def test_digest_ignores_order_and_messages_but_sees_values() -> None:
     one, other = rows(["a", "b"], broken=("a",), x=1), rows(["b", "a"], broken=("a",), x=1)
     assert content_digest(one) == content_digest(other)
-    changed = one.set_column(1, "rejection", pa.array([None, {"stage": "s", "reason": "no"}], SCHEMA.field("rejection").type))
+    changed = one.set_column(
+        1, "rejection", pa.array([None, {"stage": "s", "reason": "no"}], SCHEMA.field("rejection").type)
+    )
     assert content_digest(one) != content_digest(changed)
     assert content_digest(rows(["a"], broken=("a",), x=1)) != content_digest(rows(["a"], broken=("a",), x=2))
     assert content_digest(one) == sum_digests([content_digest(one.slice(0, 1)), content_digest(one.slice(1, 1))])
