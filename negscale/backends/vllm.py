@@ -133,9 +133,13 @@ class VllmChat:
         self._service: VllmService | None = None
         self._loading = threading.Lock()
 
-    @cached_property
+    @property
     def id(self) -> str:
         """vllm/MODEL@REVISION, or vllm/MODEL@files-DIGEST for a model in a folder."""
+        return self._id
+
+    @cached_property
+    def _id(self) -> str:
         config = self._config
         return f"vllm/{config.model}@{f'files-{weights_digest(config.path)}' if config.path else config.revision}"
 

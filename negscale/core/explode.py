@@ -50,10 +50,14 @@ def apply_explode(explode: Explode, table: pa.Table, step: int = 0) -> pa.Table:
     elements: list[Any] = []
     for i, row_opens in enumerate(opened):
         if not row_opens:
-            parents.append(i), child_ids.append(ids[i]), elements.append(before[i])
+            parents.append(i)
+            child_ids.append(ids[i])
+            elements.append(before[i])
             continue
         for k, element in enumerate(lists[i].as_py()):
-            parents.append(i), child_ids.append(f"{ids[i]}#{k}"), elements.append(element)
+            parents.append(i)
+            child_ids.append(f"{ids[i]}#{k}")
+            elements.append(element)
     result = table.take(pa.array(parents, pa.int64()))
     result = set_column(result, pa.field("id", pa.string(), nullable=False), child_ids)
     return set_column(result, field, elements)
