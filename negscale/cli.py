@@ -23,7 +23,8 @@ from negscale.storage.run_folder import RunFolder
 cli = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__
 )
-_err = Console(stderr=True, highlight=False, soft_wrap=False)
+# a log file has no width of its own; 80 columns would fold every table
+_err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
 
 Name = Annotated[str, typer.Argument(help="A recipe, e.g. negationclip_p1.")]
 RunUri = Annotated[str, typer.Argument(metavar="RUN", help="A run folder or URI, e.g. runs/negationclip/p1/dev.")]

@@ -53,7 +53,6 @@ class ShardWorker:
     def __init__(self, folder: Folder, pipeline: Pipeline, numbers: Sequence[int], options: WorkOptions) -> None:
         self._folder, self._options = folder, options
         self._steps = [(number, pipeline.steps[number]) for number in numbers]
-        self._deadlines = _Deadlines()
         self._turn = _Turnstile()
         self._good: set[int] = set()
         self._ran = False  # whether anything but probes was run in this process
@@ -108,7 +107,7 @@ class ShardWorker:
         journal.start(lo, hi, timeout_s, what, fresh=not self._ran)
         self._ran = self._ran or what == "run"
         self._trace(stage.name, hi - lo)
-        with self._deadlines.within(timeout_s):
+        with _deadlines.within(timeout_s):
             return apply_step(stage, table, number)
 
     def _timeout(self, stage: Stage, rows: int, of: int) -> float:
@@ -256,29 +255,58 @@ class _Deadlines:
     """Ends this process when a shard takes too long, even in C code that never gives the interpreter back.
 
     faulthandler's watchdog is a C thread that needs no interpreter lock; there is one per process, set to the earliest
-    deadline of the shards that are running.
+    deadline of the shards that are running. To set or cancel it joins a thread, which was two fifths of a tiny shard's
+    time: so it stays set between shards and may be late by a quarter of what was allowed, and a keeper thread takes it
+    away when nothing runs.
     """
 
+    LATE = 0.25
+
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ends: dict[int, float] = {}
+        self._changed = threading.Condition()
+        self._ends: dict[int, tuple[float, float]] = {}  # thread -> (deadline, how late the watchdog may be)
+        self._armed: tuple[float, float] | None = None  # (when the watchdog ends the process, how late that is)
+        self._keeper: threading.Thread | None = None
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
         key = threading.get_ident()
-        with self._lock:
-            self._ends[key] = time.monotonic() + seconds
+        with self._changed:
+            self._ends[key] = (time.monotonic() + seconds, seconds * self.LATE)
             self._arm()
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 del self._ends[key]
-                self._arm()
+                if self._ends:
+                    self._arm()  # never before the deadline of one that still runs
 
     def _arm(self) -> None:
-        if not self._ends:
-            faulthandler.cancel_dump_traceback_later()
+        end, late = min(self._ends.values())
+        if self._armed and end <= self._armed[0] <= end + late:
             return
-        left = max(0.001, min(self._ends.values()) - time.monotonic())
+        self._armed = (end + late, late)
+        left = max(0.001, end + late - time.monotonic())
         faulthandler.dump_traceback_later(left, exit=True, file=sys.__stderr__ or sys.stderr)
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name="negscale-deadlines", daemon=True)
+            self._keeper.start()
+        self._changed.notify_all()
+
+    def _keep(self) -> None:
+        with self._changed:
+            while True:
+                if self._armed is None:
+                    self._changed.wait()
+                    continue
+                when, late = self._armed
+                left = when - late / 2 - time.monotonic()  # early enough to be in time on a busy machine
+                if left > 0 or self._ends:
+                    self._changed.wait(max(left, late / 8))
+                else:
+                    faulthandler.cancel_dump_traceback_later()
+                    self._armed = None
+
+
+_deadlines = _Deadlines()

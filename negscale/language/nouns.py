@@ -9,9 +9,7 @@ has skis).
 import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
-from typing import cast
-
-import inflect
+from typing import Any, cast
 
 from negscale.language.lexicon import concepts, countability
 from negscale.language.lexicon.classes import COCO_80, COCO_NAME_BY_ID, VOC_20
@@ -43,7 +41,10 @@ Span = tuple[str, ...]
 
 
 @cache
-def _engine() -> inflect.engine:
+def _engine() -> Any:
+    # here, not above: it takes two seconds to import, and not every worker needs it
+    import inflect
+
     return inflect.engine()
 
 
@@ -95,7 +96,7 @@ def singular_word(word: str) -> str:
         return word[:-2]
     if word.endswith("oes"):
         return word[:-2]
-    one = cast(str | bool, _engine().singular_noun(word))  # pyright: ignore[reportArgumentType]
+    one = cast(str | bool, _engine().singular_noun(word))
     return one if isinstance(one, str) and one else word[:-1]
 
 
@@ -142,7 +143,7 @@ def _plural_word(word: str) -> str:
         return word[:-2] + "en"
     if not word.isascii() or not word.isalpha():
         return word + "s"
-    return _engine().plural_noun(word)  # pyright: ignore[reportArgumentType]
+    return _engine().plural_noun(word)
 
 
 @lru_cache(_CACHE)
@@ -200,7 +201,7 @@ def _article(phrase: str) -> str:
         return "an"
     if not first or not first[0].isascii():
         return "a"
-    return _engine().a(first).split(" ", 1)[0]  # pyright: ignore[reportArgumentType]
+    return _engine().a(first).split(" ", 1)[0]
 
 
 def _terms(listing: str) -> Iterable[str]:

@@ -31,7 +31,9 @@ def bomb() -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 def saved(image: Image.Image, **how: Any) -> bytes:
@@ -45,7 +47,7 @@ def hard_images() -> dict[str, bytes | None]:
     plain = Image.fromarray(draw(scene(0, 1)))
     exif = Image.Exif()
     exif[0x0112] = 6  # stored turned by a quarter
-    grey16 = Image.fromarray((np.asarray(plain.convert("L")).astype(np.uint16) * 257))
+    grey16 = Image.fromarray(np.asarray(plain.convert("L")).astype(np.uint16) * 257)
     jpeg = saved(plain, format="JPEG", quality=95)
     return {
         "good_plain.png": saved(plain, format="PNG"),
@@ -136,7 +138,11 @@ def test_wrong_inputs_are_clear_errors_before_anything_starts(tmp_path: Path) ->
         "split": (["source.kind=coco", f"source.root={tmp_path}", "source.split=val2018"], ("captions_val2018.json",)),
         "root": (["source.kind=coco", "source.root=/nowhere/at/all", "source.split=val2017"], ("/nowhere/at/all",)),
         "weights": (
-            ["verifier.kind=detector_judge", "verifier.detectors.yolox.layout=yolox", "verifier.detectors.yolox.model=/no.onnx"],
+            [
+                "verifier.kind=detector_judge",
+                "verifier.detectors.yolox.layout=yolox",
+                "verifier.detectors.yolox.model=/no.onnx",
+            ],
             ("/no.onnx",),
         ),
         "key": (["sorce.kind=coco"], ("sorce", "source")),
@@ -145,7 +151,9 @@ def test_wrong_inputs_are_clear_errors_before_anything_starts(tmp_path: Path) ->
     for name, (overrides, words) in cases.items():
         with pytest.raises(ConfigError) as caught:
             app.prepare("negationclip_p1", [], [*overrides, f"runtime.run_root={tmp_path / 'runs'}"])
-        said[name] = str(caught.value) if all(word in str(caught.value) for word in words) else f"UNCLEAR: {caught.value}"
+        said[name] = (
+            str(caught.value) if all(word in str(caught.value) for word in words) else f"UNCLEAR: {caught.value}"
+        )
     started = (tmp_path / "runs" / "negationclip").exists()
     clear = not any(text.startswith("UNCLEAR") for text in said.values())
     verdict(
@@ -174,4 +182,3 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
         "disk is full" in str(caught.value) and 0 < before < 50 and report.passed and manifest.rows_read == 3000,
         committed_when_full=before, shards=manifest.shards, message=str(caught.value)[:120],
     )  # fmt: skip
-

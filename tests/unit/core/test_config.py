@@ -29,7 +29,7 @@ def test_another_kind_replaces_the_block() -> None:
         ("sed=1", "'sed' is unknown; did you mean 'seed'"),
         ("runtime.executer=ray", "'runtime.executer' is unknown; did you mean 'executor'"),
         ("source.imagse=3", "did you mean 'images'"),
-        ("source.kind=cocoa", "kind 'cocoa' is unknown; known: .*'coco'"),
+        ("source.kind=cocoa", "kind cocoa is unknown; known: .*'coco'"),
         ("seed=high", "'seed': got 'high'"),
         ("strategy=rand", "'strategy': got 'rand'"),
         ("seed", "not of the form dotted.key=value"),
