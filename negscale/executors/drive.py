@@ -109,6 +109,8 @@ def retry(spec: RunSpec, executor: Executor, conditions: Retry, watcher: Watcher
             spec.factory, run.uri, lock.incarnation, spec.runtime, has_index=run.folder.exists("index.parquet"),
             retry=conditions,
         )  # fmt: skip
+        if tasks:
+            run.forget_manifest()  # from here on the run is unfinished again, whatever kills this driver
         with _clock(run, lock) as seconds:
             _execute(job, tasks, executor, lock, watcher, spec, len(shards) - len(tasks))
         return _finish(run, spec, identity, shards, seconds), sum(wanted.values())

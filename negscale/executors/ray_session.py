@@ -13,6 +13,8 @@ from negscale.core.errors import PlanError
 from negscale.core.runtime import RuntimeConfig
 from negscale.executors.pools import Cluster
 
+_STARTS = 4
+
 
 @contextmanager
 def ray_session(runtime: RuntimeConfig) -> Iterator[Cluster]:
@@ -34,16 +36,30 @@ def _connect(runtime: RuntimeConfig) -> None:
         if address and address != "local":
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
-            # "local", not the default: without it a process may find and join another cluster of this machine
-            memory = runtime.object_store_memory_mb
-            ray.init(
-                address="local", num_cpus=runtime.ray_cpus, include_dashboard=False, logging_level=logging.ERROR,
-                log_to_driver=False, object_store_memory=memory * 1024 * 1024 if memory else None,
-            )  # fmt: skip
+            _start_local(runtime)
     except (ConnectionError, RuntimeError) as error:
         raise PlanError(
             f"cannot reach Ray at {address or 'local'}: {error}. Check runtime.ray_address, or leave it empty for a local cluster."
         ) from error
+
+
+def _start_local(runtime: RuntimeConfig) -> None:
+    """A private cluster. Ray gives its own processes 30 s to start; a busy machine gets more tries."""
+    memory = runtime.object_store_memory_mb
+    for left in reversed(range(_STARTS)):
+        try:
+            # "local", not the default: without it a process may find and join another cluster of this machine
+            ray.init(
+                address="local", num_cpus=runtime.ray_cpus, include_dashboard=False, logging_level=logging.ERROR,
+                log_to_driver=False, object_store_memory=memory * 1024 * 1024 if memory else None,
+            )  # fmt: skip
+            return
+        except Exception as error:  # Ray raises no narrower class here
+            if "timed out during startup" in str(error):
+                ray.shutdown()
+                if left:
+                    continue
+            raise
 
 
 def cluster_of() -> Cluster:

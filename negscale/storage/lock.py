@@ -1,9 +1,9 @@
 """One driver per run folder: a numbered lock with a heartbeat, on disks and object stores alike.
 
 The holder is the highest number; a number is taken by put-if-absent, so two contenders never get the same one. A holder
-whose heartbeat is older than `STALE_S` is dead; on its own host a dead pid is enough. A driver that finds a higher
-number than its own has lost the folder. If a dead-looking driver wakes up, the commits stay safe all the same: the
-first committer of a shard wins.
+whose heartbeat does not change for `STALE_S` is dead, whatever the clocks say; on its own host a dead pid is enough. A
+driver that finds a higher number than its own has lost the folder. If a dead-looking driver wakes up, the commits stay safe
+all the same: the first committer of a shard wins.
 """
 
 from __future__ import annotations
@@ -102,4 +102,16 @@ class RunLock:
                 return owner if abs(psutil.Process(owner["pid"]).create_time() - owner["pid_started"]) < 1.0 else None
             except psutil.NoSuchProcess:
                 return None
-        return owner if time.time() - owner["beat"] < self._stale_s else None
+        return owner if self._beats(number, owner["beat"]) else None
+
+    def _beats(self, number: int, beat: float) -> bool:
+        """Whether a lock of another host changes within the time after which it is stale; no clock is compared."""
+        deadline = time.monotonic() + self._stale_s
+        while time.monotonic() < deadline:
+            time.sleep(min(1.0, self._stale_s / 10))
+            try:
+                if json.loads(self._folder.read(f"lock/{number:06d}.json"))["beat"] != beat:
+                    return True
+            except (FileNotFoundError, json.JSONDecodeError):
+                return False
+        return False

@@ -142,6 +142,10 @@ class RunFolder:
     def write_manifest(self, manifest: Manifest) -> None:
         self.folder.write("manifest.json", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
 
+    def forget_manifest(self) -> None:
+        """Make the run unfinished again."""
+        self.folder.delete("manifest.json")
+
     def orphans(self, commits: Sequence[Commit]) -> list[str]:
         """Parts that no valid commit names: what killed or losing writers left, and superseded generations."""
         valid = {part_path(kind, c.shard, c.generation, c.attempt) for c in commits for kind in KINDS}

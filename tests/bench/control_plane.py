@@ -68,7 +68,7 @@ def negscale_leg(shards: int, gpus: bool, work: str) -> Figures:
     from negscale.executors.drive import generate
     from negscale.executors.ray_data import RayDataExecutor
     from negscale.storage.parts import Commit
-    from tests.bench.memory import cpu_by_role
+    from tests.bench.memory import cpu_between, cpu_by_process
     from tests.bench.simulated import Clock, parts_by_time, simulated, spec_of, steady_rate
 
     class CpuClock(Clock):
@@ -79,7 +79,7 @@ def negscale_leg(shards: int, gpus: bool, work: str) -> Figures:
         def committed(self, commit: Commit) -> None:
             super().committed(commit)
             if len(self.commits) in (shards // 5, 4 * shards // 5):
-                self.used[len(self.commits)] = cpu_by_role()
+                self.used[len(self.commits)] = cpu_by_process()
 
     _cluster()
     stages = STAGES if gpus else tuple((name, ms, None) for name, ms, _ in STAGES)
@@ -96,7 +96,7 @@ def negscale_leg(shards: int, gpus: bool, work: str) -> Figures:
     return {
         "ms_steady": 1000 / steady_rate(parts), "ms_total": (ended - parts[0][0]) / shards * 1000,
         "ms_finish": (ended - clock.ended_at) / shards * 1000, "start_s": parts[0][0] - began, "wall_s": ended - began,
-        "cpu_ms": {role: 1000 * (used - early[role]) / (shards * 3 // 5) for role, used in late.items()},
+        "cpu_ms": {role: 1000 * used / (shards * 3 // 5) for role, used in cpu_between(early, late).items()},
     }  # fmt: skip
 
 
@@ -134,11 +134,11 @@ def plain_leg(shards: int, work: str) -> Figures:
     dataset.write_parquet(f"{work}/out")
     ended = time.time()
     ray.shutdown()
-    parts = parts_by_time(f"{work}/out", 1)
-    if len(parts) != shards:
-        raise AssertionError(f"{len(parts)} files for {shards} shards")
+    parts = parts_by_time(f"{work}/out")
+    if sum(rows for _, rows in parts) != shards * SHARD_ROWS:
+        raise AssertionError(f"{sum(rows for _, rows in parts)} rows in the files of {shards} shards")
     return {
-        "ms_steady": 1000 / steady_rate(parts), "ms_total": (ended - parts[0][0]) / shards * 1000,
+        "ms_steady": SHARD_ROWS * 1000 / steady_rate(parts), "files": len(parts), "ms_total": (ended - parts[0][0]) / shards * 1000,
         "start_s": parts[0][0] - began, "wall_s": ended - began,
     }  # fmt: skip
 

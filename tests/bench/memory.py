@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def watch_memory(pid: int) -> Callable[[], Figures]:
         stop.set()
         thread.join()
         kept = [s for s in samples if s["workers"]]
-        names = ("driver_mb", "workers_mb", "ray_mb", "workers", "total_mb")
+        names = ("driver_mb", "workers_mb", "stage_worker_mb", "ray_mb", "workers", "total_mb")
         peaks = {f"peak_{name}": max((s[name] for s in kept), default=0.0) for name in names}
         return {**peaks, "memory_samples": kept}
 
@@ -62,6 +63,8 @@ def _sample(pid: int) -> Figures | None:
         if title.startswith("ray::") and not title.startswith("ray::IDLE_SpillWorker"):
             figures["workers_mb"] += (memory.rss - memory.shared) / MB
             figures["workers"] += not title.startswith("ray::IDLE")
+            if title.startswith("ray::MapWorker"):
+                figures["stage_worker_mb"] = max(figures["stage_worker_mb"], (memory.rss - memory.shared) / MB)
         else:
             figures["ray_mb"] += (memory.rss - memory.shared) / MB
     figures["total_mb"] = figures["driver_mb"] + figures["workers_mb"]
@@ -72,10 +75,11 @@ class StoreSampler:
     """Bytes in use in Ray's object store, sampled from inside the driver."""
 
     def __init__(self) -> None:
+        import ray
         from ray._private import internal_api  # no public call tells the bytes in use of a running driver's cluster
 
         self._api = internal_api
-        self._state = internal_api.get_state_from_address()
+        self._state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
         self._stop = threading.Event()
         self._samples: list[tuple[float, float, float]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -96,9 +100,9 @@ class StoreSampler:
         }
 
 
-def cpu_by_role() -> dict[str, float]:
-    """CPU seconds so far of this driver and of what it started: driver, stages, tasks (read, commit), ray."""
-    seconds = {"driver": sum(psutil.Process().cpu_times()[:2]), "stages": 0.0, "tasks": 0.0, "ray": 0.0}
+def cpu_by_process() -> dict[str, float]:
+    """ "role/pid" -> CPU seconds so far of this driver and what it started: driver, stages, tasks (read, commit), ray."""
+    seconds = {f"driver/{os.getpid()}": sum(psutil.Process().cpu_times()[:2])}
     for child in psutil.Process().children(recursive=True):
         try:
             title, used = " ".join(child.cmdline()[:1]), sum(child.cpu_times()[:2])
@@ -108,5 +112,13 @@ def cpu_by_role() -> dict[str, float]:
         role = (
             "stages" if own else "tasks" if title.startswith(("ray::MapBatches", "ray::IDLE", "ray::Write")) else "ray"
         )
-        seconds[role] += used
+        seconds[f"{role}/{child.pid}"] = used
     return seconds
+
+
+def cpu_between(early: dict[str, float], late: dict[str, float]) -> dict[str, float]:
+    """CPU seconds by role between two readings; what ended in between is left out."""
+    spent = {"driver": 0.0, "stages": 0.0, "tasks": 0.0, "ray": 0.0}
+    for key, used in late.items():
+        spent[key.partition("/")[0]] += used - early.get(key, 0.0)
+    return spent

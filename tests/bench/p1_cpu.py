@@ -27,6 +27,9 @@ CORPUS = "train2017"  # the proposer's statistics: other images than those of th
 CSV = Path("text", "COCO_val_retrieval.csv")
 SHARD_ROWS = 256
 FILE_ROWS = 4 * SHARD_ROWS
+PEAKS = tuple(f"peak_{what}" for what in (
+    "driver_mb", "workers_mb", "stage_worker_mb", "total_mb", "store_mb", "ray_mb", "workers",
+))  # fmt: skip
 FLAT = 1.05  # peak at 10 x over peak at 1 x
 
 
@@ -65,7 +68,7 @@ def _memory(bench: Bench, data: str, one: int) -> None:
     small = bench.leg(ray_leg, watch=watch_memory, data=data, rows=one, sampled=True)
     large = bench.leg(ray_leg, watch=watch_memory, data=data, rows=10 * one, sampled=True)
     memory: Figures = {}
-    for name in ("peak_driver_mb", "peak_workers_mb", "peak_total_mb", "peak_store_mb", "spilled_mb", "peak_ray_mb"):
+    for name in (*PEAKS, "spilled_mb"):
         ratio = large[name] / small[name] if small[name] else None
         memory[name] = {"1x": small[name], "10x": large[name], "ratio": ratio}
         bench.row(name, f"1x {small[name]:.1f}, 10x {large[name]:.1f}" + (f", ratio {ratio:.3f}" if ratio else ""))
@@ -170,7 +173,7 @@ def ray_leg(data: str, rows: int, work: str, sampled: bool = False) -> Figures:
     wall_s = time.time() - began
     more = store.figures() if store else {}
     ray.shutdown()
-    parts = parts_by_time(f"{spec.uri}/data", SHARD_ROWS)
+    parts = parts_by_time(f"{spec.uri}/data", SHARD_ROWS)  # every shard read has as many
     return {
         "rows_s_wall": rows / wall_s, "rows_s_steady": steady_rate(parts), "wall_s": wall_s, "start_s": parts[0][0] - began,
         "counts": {"kept": manifest.rows_kept, **manifest.rejected, **manifest.quarantined}, "stages": manifest.stages, **more,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from negscale.core.pipeline import Listing, Pipeline, Shard
 from negscale.core.runtime import RuntimeConfig
@@ -163,7 +164,10 @@ class Clock(Watcher):
         self.ended_at = time.time()
 
 
-def parts_by_time(folder: str, rows_each: int) -> list[tuple[float, int]]:
-    """(time written, rows) of the Parquet files below `folder`: one clock for every runner's output."""
-    times = sorted(path.stat().st_mtime for path in Path(folder).rglob("*.parquet"))
-    return [(when, rows_each) for when in times]
+def parts_by_time(folder: str, rows_each: int | None = None) -> list[tuple[float, int]]:
+    """(time written, rows) of the Parquet files below `folder`: one clock for every runner's output.
+
+    rows_each: rows of every file where that is known; else the footers say (plain Ray Data may join blocks in a file).
+    """
+    files = sorted((path.stat().st_mtime, path) for path in Path(folder).rglob("*.parquet"))
+    return [(when, rows_each or pq.read_metadata(path).num_rows) for when, path in files]

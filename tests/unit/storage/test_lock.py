@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -42,14 +43,33 @@ def test_a_killed_drivers_lock_is_taken_over_at_once(tmp_path: Path) -> None:
         assert not lock.lost
 
 
-def test_a_lock_of_another_host_goes_stale_by_its_heartbeat(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clock_error_s", [0.0, 3600.0, -3600.0])
+def test_a_lock_of_another_host_lives_by_its_heartbeat_whatever_the_clocks_say(
+    tmp_path: Path, clock_error_s: float
+) -> None:
     folder = open_folder(str(tmp_path))
-    owner = {"host": "elsewhere", "pid": 1, "token": "t", "pid_started": 0.0, "beat": time.time()}
-    folder.write("lock/000001.json", json.dumps(owner).encode())
-    with pytest.raises(RunLockedError, match="process 1 on elsewhere"), RunLock(folder):
-        pass
-    folder.write("lock/000001.json", json.dumps({**owner, "beat": time.time() - 60}).encode())
-    with RunLock(folder):
+    stop = threading.Event()
+
+    def beat(count: int) -> None:
+        now = time.time() + clock_error_s + count
+        owner = {"host": "elsewhere", "pid": 1, "token": "t", "pid_started": 0.0, "beat": now}
+        folder.write("lock/000001.json", json.dumps(owner).encode())
+
+    def keep_beating() -> None:
+        count = 1
+        while not stop.wait(0.05):
+            beat(count := count + 1)
+
+    beat(0)
+    holder = threading.Thread(target=keep_beating, daemon=True)
+    holder.start()
+    try:
+        with pytest.raises(RunLockedError, match="process 1 on elsewhere"), RunLock(folder, stale_s=5.0):
+            pass
+    finally:
+        stop.set()
+        holder.join()
+    with RunLock(folder, stale_s=0.5):
         pass
 
 
