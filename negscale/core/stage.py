@@ -96,8 +96,6 @@ def apply_stage(stage: Stage, table: pa.Table, step: int = 0) -> pa.Table:
     Raises IllModelError when every row (16 or more) broke in the same way.
     """
     live = pc.indices_nonzero(healthy_mask(table, step)).to_pylist()
-    rejection: list[Any] = table["rejection"].to_pylist()
-    quarantine: list[Any] = table["quarantine"].to_pylist()
     added = {
         f.name: table[f.name].to_pylist() if f.name in table.column_names else [None] * len(table) for f in stage.writes
     }
@@ -109,24 +107,34 @@ def apply_stage(stage: Stage, table: pa.Table, step: int = 0) -> pa.Table:
         for start in range(0, len(rows), size):
             outcomes += _guarded(stage, rows[start : start + size])
         _stop_if_ill(stage, outcomes)
+    refused: dict[int, Any] = {}
+    broken: dict[int, Any] = {}
     for i, outcome in zip(live, outcomes, strict=True):
         match outcome:
             case Reject(reason, keep):
-                rejection[i] = {"stage": stage.name, "reason": reason}
+                refused[i] = {"stage": stage.name, "reason": reason}
                 for name, value in (keep or {}).items():
                     added[name][i] = value
             case Fault(kind, message, retryable):
-                quarantine[i] = {
-                    "stage": stage.name, "kind": kind, "message": _clip(message), "retryable": retryable,
-                }  # fmt: skip
+                broken[i] = {"stage": stage.name, "kind": kind, "message": _clip(message), "retryable": retryable}
             case _:
                 for name, column in added.items():
                     column[i] = outcome[name]
-    table = set_column(table, pa.field("rejection", REJECTION), rejection)
-    table = set_column(table, pa.field("quarantine", FAULT), quarantine)
+    table = _marked(table, pa.field("rejection", REJECTION), refused)
+    table = _marked(table, pa.field("quarantine", FAULT), broken)
     for field in stage.writes:
         table = set_column(table, field, added[field.name])
     return table
+
+
+def _marked(table: pa.Table, field: pa.Field, marks: Mapping[int, Any]) -> pa.Table:
+    """`table` with `marks` at their rows of an envelope column; most shards have none, and keep the column they have."""
+    if not marks:
+        return table
+    column: list[Any] = table[field.name].to_pylist()
+    for i, mark in marks.items():
+        column[i] = mark
+    return set_column(table, field, column)
 
 
 def _guarded(stage: Stage, rows: Sequence[Row]) -> Sequence[Outcome]:

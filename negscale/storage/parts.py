@@ -25,6 +25,7 @@ from negscale.storage.folder import Folder, attempt_name
 
 _KEY = b"negscale.commit"
 _PART = re.compile(r"^data/(?P<shard>.+)\.g(?P<generation>\d{4})\.parquet$")
+_COMPRESS_FROM_BYTES = 16_384  # below, starting a compressor for each column costs more than it saves
 KINDS = ("data", "rejected", "quarantine")
 
 
@@ -181,5 +182,8 @@ def _sorted_by_id(table: pa.Table) -> pa.Table:
 def _parquet(table: pa.Table, commit: Commit) -> bytes:
     metadata = {_KEY: json.dumps(asdict(commit), sort_keys=True).encode()}
     buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd", version="2.6")
+    small = table.nbytes < _COMPRESS_FROM_BYTES
+    pq.write_table(
+        table.replace_schema_metadata(metadata), buffer, compression="none" if small else "zstd", version="2.6"
+    )
     return buffer.getvalue()
