@@ -58,11 +58,17 @@ class Head:
 
     def submit(self, submission: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Submit the job as jobs/README.md says; returns when it is queued."""
-        return self.ray(
-            "submit", "--address", self.dashboard, "--submission-id", submission, "--runtime-env",
-            "cluster/runtime_env.yaml", "--working-dir", ".", "--no-wait", "--", "python", "jobs/negationclip_p1.py",
-            *arguments,
-        )  # fmt: skip
+        deadline = time.monotonic() + 180
+        while True:
+            done = self.ray(
+                "submit", "--address", self.dashboard, "--submission-id", submission, "--runtime-env",
+                "cluster/runtime_env.yaml", "--working-dir", ".", "--no-wait", "--", "python", "jobs/negationclip_p1.py",
+                *arguments,
+            )  # fmt: skip
+            # a head that has just come up says so itself: the agent that starts jobs comes last
+            if "No available agent" not in done.stdout + done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(3)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -169,7 +175,7 @@ def test_a_submitted_job_finishes_and_its_run_folder_is_whole(head: Head, tmp_pa
 
 @pytest.mark.ray
 @pytest.mark.acceptance
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_stopped_job_resumes_when_submitted_again(head: Head, tmp_path: Path) -> None:
     arguments = [
         "source.images=5000", "source.shard_rows=64", "verifier.misbehaviour.latency_ms=10", f"runtime.run_root={tmp_path}",
@@ -177,7 +183,7 @@ def test_a_stopped_job_resumes_when_submitted_again(head: Head, tmp_path: Path) 
     ]  # fmt: skip
     run = RunFolder(str(tmp_path / "negationclip" / "p1" / "big"))
     assert head.submit("big-1", *arguments).returncode == 0
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 480
     while len(_parts(run)) < 10:
         assert time.monotonic() < deadline, "no shard was committed"
         time.sleep(0.1)
