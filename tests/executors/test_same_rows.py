@@ -19,6 +19,8 @@ from negscale.storage.parts import Commit
 from negscale.storage.run_folder import RunFolder
 from tests.support import calls_noted, exploding, factory, spec_of, two_stages
 
+pytestmark = pytest.mark.timeout(600)  # Ray's start and its workers' imports take their time on a busy machine
+
 
 class StopAfter(Silence):
     """Stops the driver after some commits, as an interrupt would."""
