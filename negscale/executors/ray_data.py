@@ -19,7 +19,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.exceptions
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from negscale.core.errors import FatalError, NegscaleError
 from negscale.core.pipeline import Shard
@@ -77,14 +77,16 @@ def _dataset(job: Job, tasks: Sequence[Task], pools: Sequence[Pool], together: i
     dataset = ray.data.from_items(items, override_num_blocks=math.ceil(len(tasks) / together))
     read: Any = functools.partial(_read, job=job)
     commit: Any = functools.partial(_commit, job=job)
-    dataset = dataset.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
+    # bounded: before the pools are up every core is free, and a worker process for each read would slow their start
+    io_tasks = TaskPoolStrategy(size=max(2, math.ceil(sum(pool.most for pool in pools) / 4)))
+    dataset = dataset.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS, compute=io_tasks)
     for pool in pools:
         dataset = dataset.map_batches(
             _PoolWorker, fn_constructor_kwargs={"job": job, "steps": pool.steps}, batch_size=None, batch_format="pyarrow",
             num_cpus=pool.cpus, num_gpus=pool.gpus or None, resources=dict(pool.custom) or None,
             memory=pool.memory_gb * 1e9 or None, compute=_strategy(pool),
         )  # fmt: skip
-    return dataset.map_batches(commit, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
+    return dataset.map_batches(commit, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS, compute=io_tasks)
 
 
 def _strategy(pool: Pool) -> ActorPoolStrategy:

@@ -30,6 +30,7 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[Cluster]:
 
 
 def _connect(runtime: RuntimeConfig) -> None:
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress says more
     address = runtime.ray_address or os.environ.get("RAY_ADDRESS", "")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU workers on GPU nodes see no GPU
     try:
