@@ -30,7 +30,8 @@ def counts_table(manifest: Manifest) -> RenderableType:
         (manifest.rows_quarantined, "quarantined (something broke)"),
     ):  # fmt: skip
         table.add_row(f"{count:,}", f"{count / rows:.1%}", what)
-    for reason, count in [*manifest.rejected.items(), *manifest.quarantined.items()]:
+    by_count = [sorted(c.items(), key=lambda item: -item[1]) for c in (manifest.rejected, manifest.quarantined)]
+    for reason, count in [*by_count[0], *by_count[1]]:
         table.add_row(f"{count:,}", f"{count / rows:.1%}", f"  {reason}", style="dim")
     facts = Text(
         f"read {manifest.rows_read:,}"
