@@ -49,6 +49,7 @@ def _sample(pid: int) -> Figures | None:
             "at": time.time(),
             "driver_mb": driver.memory_info().rss / MB,
             "workers_mb": 0.0,
+            "stage_worker_mb": 0.0,
             "ray_mb": 0.0,
             "workers": 0,
         }
