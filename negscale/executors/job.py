@@ -50,7 +50,7 @@ class Job:
 
 
 class Executor(Protocol):
-    """Carries tasks through a job's pipeline; calls `on_commit` for each finished shard (and whether this run did it)."""
+    """Carries tasks through a job's pipeline; calls `on_commit` with the commit that holds, for each finished shard."""
 
     def execute(self, job: Job, tasks: Sequence[Task], on_commit: Callable[[Commit], None]) -> None: ...
 
