@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from negscale.language.caches import SENTENCES, WORDS
 from negscale.language.lexicon import kinds
 from negscale.language.nouns import hyponyms, singular_word, synonyms
 from negscale.language.tokens import Token, possible_pos, tokenise
@@ -93,7 +94,7 @@ def _animals() -> frozenset[str]:
     return frozenset(found)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS)
 def being_of(noun: str) -> Being:
     """What a noun stands for, a lower-case word or compound, by its last word if need be; ``thing`` when it is in no list."""
     lead, _, last = noun.rpartition(" ")
@@ -276,7 +277,7 @@ def _pictorial(tokens: tuple[Token, ...]) -> int:
     return 0
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=SENTENCES)
 def shape_of(caption: str) -> Shape:
     """Parse a caption; ValueError when it holds no word."""
     text, closing = tidy(caption)

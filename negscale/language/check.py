@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from negscale.language.caches import SENTENCES, WORDS
 from negscale.language.content import GENERIC_NOUNS, dangling_article, dropped_content, match_keys, new_nouns
 from negscale.language.nouns import hypernyms, lemma, mentions, synonyms
 from negscale.language.scope import NegatedSpan, negated_spans
@@ -153,7 +154,7 @@ def check_negated_caption(
     return CheckResult(True, None, "", best.form, best.position, best.cue)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=WORDS)
 def _is_noun(absent_object: str) -> bool:
     """Whether the object can be looked for at all."""
     try:
@@ -219,7 +220,7 @@ def _denied_indices(spans: Iterable[NegatedSpan]) -> frozenset[int]:
     return frozenset(j for span in spans for j in range(span.start, span.end))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=SENTENCES)
 def _segments(text: str, tokens: tuple[Token, ...], spans: tuple[NegatedSpan, ...]) -> tuple[str, ...]:
     """Stretches of ``text`` that no negation denies; what "unoccupied" implies is no text, so the cue itself goes."""
     hidden = _denied_indices(spans) | {j for span in spans for j in range(span.cue_start, span.cue_end)}
@@ -252,7 +253,7 @@ def _covers(text: str, tokens: Sequence[Token], span: NegatedSpan, absent_object
     return bool(wanted) and all(match_keys(token.lower) & present for token in wanted)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS)
 def _lemma_of(term: str) -> str | None:
     """Lemma of a stretch of words, None when it is no noun ("pair of")."""
     try:
@@ -261,7 +262,7 @@ def _lemma_of(term: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=WORDS)
 def _denying_denies(phrase: str, absent_object: str) -> bool:
     """Whether "no ``phrase``" denies the object: it holds its name, a synonym or a broader term.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
+from negscale.language.caches import WORDS
 from negscale.language.nouns import mentions, synonyms
 from negscale.language.scope import NegatedSpan
 from negscale.language.tokens import (
@@ -51,7 +52,7 @@ _MIN_STEM = 3
 _MIN_SPELLING = 4
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS)
 def match_keys(word: str) -> frozenset[str]:
     """Keys under which a lower-case ``word`` is the same word: its lemmas and their stems."""
     word = _VARIANTS.get(word, word)
@@ -98,12 +99,12 @@ def _one_edit(left: str, right: str) -> bool:
     return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[1::-1] and len(b) > 1 and a[2:] == b[2:])
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=WORDS)
 def _is_synonym(noun: str, other: str) -> bool:
     return lemma_of(other, "NOUN") in synonyms(noun)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=WORDS)
 def _is_misspelled_function_word(word: str) -> bool:
     """Whether ``word`` is in no lexicon and one edit away from a function word ("fro", "nad")."""
     if lexicon_lemmas(word) or word in NUMBERS or len(word) < _MIN_STEM or not word.isalpha():

@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Final, Literal
 
+from negscale.language.caches import WORDS
 from negscale.language.tokens import Token, lexicon_lemmas, word_set
 
 Form = Literal["no", "not", "without", "never", "none", "neither", "lexical", "affix"]
@@ -274,7 +275,7 @@ def _emptied_of(tokens: Sequence[Token], at: int) -> frozenset[str]:
     return PEOPLE
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=WORDS)
 def _affix_cue(word: str, pos: str) -> Cue | None:
     if word in _NOT_AFFIXED or pos not in ("ADJ", "VERB", "NOUN", "ADV"):
         return None

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Any, cast
 
+from negscale.language.caches import SENTENCES, WORDS
 from negscale.language.lexicon import concepts, countability
 from negscale.language.lexicon.classes import COCO_80, COCO_NAME_BY_ID, VOC_20
 
@@ -32,7 +33,6 @@ __all__ = [
     "usually_plural",
 ]  # fmt: skip
 
-_CACHE = 65_536
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _ARTICLE = re.compile(r"^(?:an?|the|some|any|no|pair of|a pair of)(?:\s+|$)", re.IGNORECASE)
 _KEEP_S = ("ss", "us", "is")
@@ -74,7 +74,7 @@ def _split_head(phrase: str) -> tuple[str, str]:
     return before[: len(before) - len(head)], head + after
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def singular_word(word: str) -> str:
     """Singular of one lower-case word of any kind; words that are no plural come back unchanged."""
     if word in countability.IRREGULAR_PLURALS or word in countability.UNCOUNTABLE:
@@ -100,7 +100,7 @@ def singular_word(word: str) -> str:
     return one if isinstance(one, str) and one else word[:-1]
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def singular(noun: str) -> str:
     """Singular of a noun phrase ("wine glasses" -> "wine glass"); mass and plural-only nouns come back unchanged."""
     phrase = _tidy(noun)
@@ -118,7 +118,7 @@ lemma = singular
 """Canonical dictionary form: lower case, no article, singular ("The Dogs" -> "dog", "skis" -> "ski")."""
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def plural(noun: str) -> str:
     """Plural of a noun phrase ("wine glass" -> "wine glasses"); mass and plural-only nouns come back unchanged."""
     one = singular(noun)
@@ -132,7 +132,7 @@ def plural(noun: str) -> str:
     return lead + _plural_word(word) + (f" {tail}" if tail else "")
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def _plural_word(word: str) -> str:
     known = countability.IRREGULAR_PLURALS.get(word)
     if known is not None:
@@ -146,7 +146,7 @@ def _plural_word(word: str) -> str:
     return _engine().plural_noun(word)
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def is_uncountable(noun: str) -> bool:
     """True for mass nouns: "broccoli", "furniture", "fried rice"."""
     phrase = _tidy(noun)
@@ -157,7 +157,7 @@ def is_uncountable(noun: str) -> bool:
     return " of " not in phrase and head in countability.UNCOUNTABLE and phrase not in countability.IRREGULAR_PLURALS
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def is_plural(noun: str) -> bool:
     """True for nouns that have no singular: "scissors", "sunglasses", "blue jeans"."""
     phrase = _tidy(noun)
@@ -166,7 +166,7 @@ def is_plural(noun: str) -> bool:
     }
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def usually_plural(noun: str) -> bool:
     """True where an absence is better stated in the plural: plural-only nouns, pairs ("gloves") and things in numbers."""
     one = singular(noun)
@@ -175,7 +175,7 @@ def usually_plural(noun: str) -> bool:
     )  # fmt: skip
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def indefinite(noun: str) -> str:
     """The noun with its indefinite article ("an hourglass", "a unicorn"); bare where English has none ("broccoli").
 
@@ -192,7 +192,7 @@ def indefinite(noun: str) -> str:
     return f"{_article(phrase)} {phrase}"
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def _article(phrase: str) -> str:
     first = re.split(r"[\s-]", phrase, maxsplit=1)[0]
     if first in ("suv", "sub", "uno", "ukulele", "us", "ufo"):  # inflect spells short words out as initialisms
@@ -241,14 +241,14 @@ def _broader() -> dict[str, frozenset[str]]:
     return {term: frozenset(nouns) for term, nouns in broader.items()}
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def synonyms(noun: str) -> frozenset[str]:
     """Lemmas that name the same thing, the noun's own lemma included ("sofa" -> couch, sofa, loveseat, ...)."""
     one = lemma(noun)
     return _synonym_sets().get(one, frozenset()) | {one}
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def hyponyms(noun: str) -> frozenset[str]:
     """Lemmas of narrower terms, transitively, synonyms excluded ("person" -> man, skier, crowd, ...)."""
     own = synonyms(noun)
@@ -262,7 +262,7 @@ def hyponyms(noun: str) -> frozenset[str]:
     return frozenset(found)
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def hypernyms(noun: str) -> frozenset[str]:
     """Lemmas of broader terms, one step up ("puppy" -> dog's broader terms, "skier" -> person)."""
     own = synonyms(noun)
@@ -289,7 +289,7 @@ def _blockers() -> dict[str, tuple[tuple[Span, bool], ...]]:
     return {first: tuple(sorted(entries)) for first, entries in table.items()}
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=WORDS)
 def _forms(noun: str) -> dict[str, tuple[Span, ...]]:
     """First word -> word sequences that mention the noun."""
     own = synonyms(noun)
@@ -323,7 +323,7 @@ def _blocked(words: list[str], start: int, stop: int) -> bool:
     return False
 
 
-@lru_cache(_CACHE)
+@lru_cache(maxsize=SENTENCES)
 def _words(text: str) -> tuple[str, ...]:
     words = _WORD.findall(text.lower().replace("\u2019", "'"))
     return tuple(word.removesuffix("'s") for word in words)

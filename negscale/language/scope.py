@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
+from negscale.language.caches import SENTENCES
 from negscale.language.cues import Cue, Form, match_cue, pseudo_cue_length
 from negscale.language.tokens import Token, tokenise, word_set
 
@@ -54,7 +55,7 @@ _SEEN: Final = word_set("seen found shown pictured depicted spotted displayed fe
 _NP_PARTS: Final = frozenset({"DET", "ADJ", "NUM", "NOUN", "PART", "ADV"})
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=SENTENCES)
 def negated_spans(text: str, *, keep_double: bool = False) -> tuple[NegatedSpan, ...]:
     """Every negation of ``text`` with what it denies, in order of the cues; look-alikes left out.
 

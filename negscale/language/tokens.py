@@ -16,6 +16,8 @@ from typing import Final, Literal
 
 import lemminflect
 
+from negscale.language.caches import SENTENCES, WORDS
+
 Pos = Literal["NOUN", "VERB", "ADJ", "ADV", "NUM", "DET", "PRON", "PREP", "CONJ", "AUX", "PART", "PUNCT"]
 
 CONTENT_POS: Final = frozenset({"NOUN", "VERB", "ADJ", "ADV", "NUM"})
@@ -162,7 +164,7 @@ _PREPOSITIONS_BY_FIRST_WORD = {
 }
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS)
 def lexicon_lemmas(word: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(part of speech, lemmas) pairs that the lexicon knows for a lower-case ``word``; empty when it knows none."""
     if not word.isascii() or not word[:1].isalpha():
@@ -175,7 +177,7 @@ def lexicon_lemmas(word: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(sorted(known.items()))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS)
 def possible_pos(word: str) -> frozenset[str]:
     """Parts of speech a lower-case ``word`` can have; unknown words get a guess from their ending."""
     if word in _ALWAYS_NOUNS:
@@ -192,7 +194,7 @@ def possible_pos(word: str) -> frozenset[str]:
     return frozenset({"NOUN"})
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS)
 def lemma_of(word: str, pos: str) -> str:
     """Lemma of a lower-case ``word`` read as ``pos``; a plain plural ``-s`` is stripped from unknown nouns."""
     wanted = {"PREP": "", "DET": "", "CONJ": "", "PRON": "", "PUNCT": "", "PART": ""}.get(pos, pos)
@@ -204,7 +206,7 @@ def lemma_of(word: str, pos: str) -> str:
     return word
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS)
 def lemma_keys(word: str) -> frozenset[str]:
     """Every lemma a lower-case ``word`` may have, with the word itself: equality of words up to inflection."""
     keys = {word}
@@ -339,7 +341,7 @@ def _mark_long_prepositions(words: Sequence[str], tags: list[Pos | None]) -> Non
                 break
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=SENTENCES)
 def tokenise(caption: str) -> tuple[Token, ...]:
     """Tokens of ``caption`` in order; deterministic, any Unicode text, never raises."""
     pieces = list(_pieces(caption))
