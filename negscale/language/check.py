@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from negscale.language.caches import SENTENCES, WORDS
+from negscale.language.caches import WORDS
 from negscale.language.content import GENERIC_NOUNS, dangling_article, dropped_content, match_keys, new_nouns
-from negscale.language.nouns import hypernyms, lemma, mentions, synonyms
+from negscale.language.nouns import mentions, synonyms
+from negscale.language.polarity import asserted_segments, covers, denied_indices, denying_denies
 from negscale.language.scope import NegatedSpan, negated_spans
 from negscale.language.tokens import Token, tokenise
 
@@ -121,7 +122,7 @@ def check_negated_caption(
     if takes_back and not spans:
         # "an empty street" taken back as "a street that is not empty"
         spans = _new_spans(caption, negated_caption, keep_double=True)
-    asserted = _segments(negated_caption, tokens, negated_spans(negated_caption))
+    asserted = asserted_segments(negated_caption, tokens, negated_spans(negated_caption))
     if not spans:
         return _rejected("no_negation", "no negation beyond those of the caption")
     if absent_object is None:
@@ -129,7 +130,7 @@ def check_negated_caption(
         if not covering:
             return _rejected("object_not_in_scope", "no negation covers content of the caption", spans[0])
     else:
-        covering = [span for span in spans if _covers(negated_caption, tokens, span, absent_object, whole=takes_back)]
+        covering = [span for span in spans if covers(negated_caption, tokens, span, absent_object, whole=takes_back)]
         stated = not takes_back and any(mentions(segment, absent_object) for segment in asserted)
         if stated:
             return _rejected("object_asserted", f"{absent_object!r} stands outside every negation", spans[0])
@@ -140,7 +141,7 @@ def check_negated_caption(
         problem = _wrong_denial(caption, tokens, spans, absent_object, other_captions, options)
         if problem is not None:
             return _rejected(*problem, best)
-    denied = _denied_indices(spans)
+    denied = denied_indices(spans)
     dropped = dropped_content(tokenise(caption), tokens, spans if takes_back else ())
     if len(dropped) > options.max_dropped_words:
         return _rejected("content_dropped", "missing: " + ", ".join(token.text for token in dropped), best)
@@ -216,68 +217,6 @@ def _text_keys(tokens: Iterable[Token]) -> tuple[str, ...]:
     return tuple(token.lemma for token in tokens if token.is_content)
 
 
-def _denied_indices(spans: Iterable[NegatedSpan]) -> frozenset[int]:
-    return frozenset(j for span in spans for j in range(span.start, span.end))
-
-
-@lru_cache(maxsize=SENTENCES)
-def _segments(text: str, tokens: tuple[Token, ...], spans: tuple[NegatedSpan, ...]) -> tuple[str, ...]:
-    """Stretches of ``text`` that no negation denies; what "unoccupied" implies is no text, so the cue itself goes."""
-    hidden = _denied_indices(spans) | {j for span in spans for j in range(span.cue_start, span.cue_end)}
-    segments: list[str] = []
-    start: int | None = None
-    for j in range(len(tokens) + 1):
-        if j == len(tokens) or j in hidden:
-            if start is not None:
-                segments.append(text[tokens[start].start : tokens[j - 1].end])
-                start = None
-        elif start is None:
-            start = j
-    return tuple(segments)
-
-
-def _covers(text: str, tokens: Sequence[Token], span: NegatedSpan, absent_object: str, *, whole: bool) -> bool:
-    """Whether ``span`` denies the object by name, by synonym, by plural or without naming it ("unoccupied").
-
-    ``whole`` counts the modifiers of what is denied as well.
-    """
-    if span.implied and any(mentions(absent_object, thing) for thing in span.implied):
-        return True
-    core = tokens[span.reach_start : span.reach_end] if whole else tokens[span.start : span.end]
-    if not core or span.start == span.cue_start:
-        return False
-    if _denying_denies(text[core[0].start : core[-1].end], absent_object):
-        return True
-    present = {key for token in core for key in match_keys(token.lower)}
-    wanted = [token for token in tokenise(absent_object) if token.is_word and token.pos not in ("DET", "PREP", "CONJ")]
-    return bool(wanted) and all(match_keys(token.lower) & present for token in wanted)
-
-
-@lru_cache(maxsize=WORDS)
-def _lemma_of(term: str) -> str | None:
-    """Lemma of a stretch of words, None when it is no noun ("pair of")."""
-    try:
-        return lemma(term)
-    except ValueError:
-        return None
-
-
-@lru_cache(maxsize=WORDS)
-def _denying_denies(phrase: str, absent_object: str) -> bool:
-    """Whether "no ``phrase``" denies the object: it holds its name, a synonym or a broader term.
-
-    A narrower or an associated term does not: "no puppy" leaves room for a dog, "no blanket" for a bed.
-    """
-    terms = synonyms(absent_object) | hypernyms(absent_object)
-    words = [token.lower for token in tokenise(phrase) if token.is_word and token.pos != "DET"]
-    for start in range(len(words)):
-        for stop in range(start + 1, min(start + 3, len(words)) + 1):
-            term = " ".join(words[start:stop])
-            if _lemma_of(term) in terms and mentions(phrase, term):
-                return True
-    return False
-
-
 def _covering_content(
     tokens: Sequence[Token], spans: Iterable[NegatedSpan], original: Sequence[Token]
 ) -> list[NegatedSpan]:
@@ -312,7 +251,7 @@ def _wrong_denial(
     stated = [
         segment
         for known in (caption, *other_captions)
-        for segment in _segments(known, tokenise(known), negated_spans(known))
+        for segment in asserted_segments(known, tokenise(known), negated_spans(known))
     ]
     object_keys = {key for token in tokenise(absent_object) for key in match_keys(token.lower)}
     if any(mentions(segment, absent_object) for segment in stated):
@@ -324,7 +263,7 @@ def _wrong_denial(
             is_head = token.pos == "NOUN" and not (j + 1 < span.end and tokens[j + 1].pos == "NOUN")
             if not is_head or span.cue_start <= j < span.cue_end or token.lemma in GENERIC_NOUNS:
                 continue
-            if match_keys(token.lower) & object_keys or _denying_denies(token.lower, absent_object):
+            if match_keys(token.lower) & object_keys or denying_denies(token.lower, absent_object):
                 continue
             if any(mentions(segment, token.lower) for segment in stated):
                 return "denies_caption_object", f"the captions state {token.text!r}"
