@@ -32,6 +32,7 @@ from negscale.storage.parts import Commit, commit_shard
 from negscale.storage.run_folder import RunFolder
 
 _FATAL_EXIT = 17
+_SHARDS_A_READ = 16
 
 
 class RayDataExecutor:
@@ -57,7 +58,9 @@ class RayDataExecutor:
 
 def _dataset(job: Job, tasks: Sequence[Task], pools: Sequence[Pool], together: int) -> ray.data.Dataset:
     context = DataContext.get_current()
-    context.target_max_block_size = None  # no output splitting
+    # one shard a block: a read task streams its shards one by one, and no stage waits for a block to fill; tiny shards
+    # stay together (no output splitting)
+    context.target_max_block_size = 1 if together == 1 else None
     context.enable_progress_bars = False  # ours counts rows; Ray's would count blocks
     context.print_on_execution_start = False
     context.actor_init_retry_on_errors = True
@@ -73,12 +76,15 @@ def _dataset(job: Job, tasks: Sequence[Task], pools: Sequence[Pool], together: i
         }
         for t in tasks
     ]
-    # from_arrow would run a Ray task for each block, just to count its rows
-    dataset = ray.data.from_items(items, override_num_blocks=math.ceil(len(tasks) / together))
+    # Ray puts every input block into its store, 0.8 ms each, before anything starts: so an input block names several
+    # shards (from_arrow would run a Ray task for each block, just to count its rows)
+    io_slots = max(2, math.ceil(sum(pool.most for pool in pools) / 4))
+    a_read = together if together > 1 else max(1, min(_SHARDS_A_READ, len(tasks) // (4 * io_slots)))
+    dataset = ray.data.from_items(items, override_num_blocks=math.ceil(len(tasks) / a_read))
     read: Any = functools.partial(_read, job=job)
     commit: Any = functools.partial(_commit, job=job)
     # bounded: before the pools are up every core is free, and a worker process for each read would slow their start
-    io_tasks = TaskPoolStrategy(size=max(2, math.ceil(sum(pool.most for pool in pools) / 4)))
+    io_tasks = TaskPoolStrategy(size=io_slots)
     dataset = dataset.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS, compute=io_tasks)
     for pool in pools:
         dataset = dataset.map_batches(
