@@ -59,7 +59,7 @@ class ParquetCells:
     def _group(self, name: str, file: pq.ParquetFile, column: str, number: int) -> pa.ChunkedArray:
         key = (name, column, number)
         if key not in self._groups:
-            self._groups[key] = file.read_row_group(number, columns=[column])[column]
+            self._groups[key] = file.read_row_group(number, columns=[column], use_threads=False)[column]
             while len(self._groups) > _GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)

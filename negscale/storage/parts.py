@@ -121,7 +121,9 @@ def read_part(folder: Folder, kind: str, commit: Commit, columns: Iterable[str] 
     path = part_path(kind, commit.shard, commit.generation, commit.attempt)
     try:
         with folder.open(path) as file:
-            return pq.ParquetFile(file).read(columns=list(columns) if columns is not None else None)
+            # one thread: an Arrow thread that still holds a Python file at exit aborts the interpreter
+            names = list(columns) if columns is not None else None
+            return pq.ParquetFile(file).read(columns=names, use_threads=False)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise AuditError(f"{path} in {folder.uri} belongs to a committed shard but cannot be read: {error}") from error
 

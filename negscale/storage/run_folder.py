@@ -108,7 +108,7 @@ class RunFolder:
 
     def shards(self) -> tuple[Shard, ...]:
         """The shard list as it was when the run started."""
-        table = pq.read_table(io.BytesIO(self.folder.read("shards.parquet")))
+        table = pq.ParquetFile(pa.BufferReader(self.folder.read("shards.parquet"))).read(use_threads=False)
         return tuple(
             Shard(*row) for row in zip(*(table[c].to_pylist() for c in ("shard", "rows", "where")), strict=True)
         )
@@ -182,7 +182,7 @@ class IndexReader:
         """Rows of shard number `number`."""
         if self._file is None:
             self._file = pq.ParquetFile(self._folder.open("index.parquet"))
-        return self._file.read_row_group(number)
+        return self._file.read_row_group(number, use_threads=False)
 
 
 def _shard_of(path: str) -> tuple[str, int]:

@@ -353,9 +353,9 @@ def test_rejects_mutations(pairs: list[Pair], name: str) -> None:
 @pytest.mark.real_data
 def test_checks_a_thousand_captions_a_second(pairs: list[Pair]) -> None:
     # The same captions again would be answered from the caches: the rate counts distinct texts only.
-    from negscale.language import check, content, scope, tokens
+    from negscale.language import content, polarity, scope, tokens
 
-    for cached in (tokens.tokenise, scope.negated_spans, check._segments, content.match_keys):
+    for cached in (tokens.tokenise, scope.negated_spans, polarity.asserted_segments, content.match_keys):
         cached.cache_clear()
     started = process_time()
     for pair in pairs:
