@@ -23,7 +23,7 @@ from negscale.prompts import negationclip as prompts
 from negscale.prompts.answers import parse_caption, parse_object, parse_yes_no
 
 
-class _ChatRole:
+class ChatRole:
     """A role that a chat model plays."""
 
     def __init__(self, chat: ChatModel) -> None:
@@ -44,7 +44,7 @@ class _ChatRole:
         self._chat.close()
 
 
-class ChatProposer(_ChatRole):
+class ChatProposer(ChatRole):
     """Asks an LLM for one object a caption (`ProposalRequest.strategy`: contextual or random)."""
 
     def propose(self, requests: Sequence[ProposalRequest]) -> list[list[Proposal] | Fault]:
@@ -58,11 +58,12 @@ class ChatProposer(_ChatRole):
 
 
 def _proposal(reply: Reply) -> list[Proposal] | Fault:
-    name = parse_object(reply.text)
-    return [Proposal(name)] if name else _unparsable("one object name", reply)
+    # "hot" may be the beginning of "hot dog"
+    name = parse_object(reply.text) if reply.finish_reason == "stop" else None
+    return [Proposal(name)] if name else unparsable("one object name", reply)
 
 
-class ChatJudge(_ChatRole):
+class ChatJudge(ChatRole):
     """Asks a multimodal LLM a yes/no question about each image; strict parsing, no default."""
 
     needs_pixels = True
@@ -84,18 +85,21 @@ def _verdict(reply: Reply) -> Verdict:
     return Verdict(said, {True: 1.0, False: 0.0, None: 0.5}[said], reply.text)
 
 
-class ChatNegater(_ChatRole):
+class ChatNegater(ChatRole):
     """Asks an LLM to add the absence of the object to the caption, with the paper's two examples."""
 
     def negate(self, requests: Sequence[NegationRequest]) -> list[str | Fault]:
         replies = self._chat.generate([ChatRequest(_negate_turns(r), r.seed) for r in requests])
         answers: list[str | Fault] = []
-        for reply in replies:
-            if isinstance(reply, Fault):
-                answers.append(reply)
-            else:
-                answers.append(parse_caption(reply.text) or _unparsable("a caption of one line", reply))
+        for request, reply in zip(requests, replies, strict=True):
+            answers.append(reply if isinstance(reply, Fault) else _caption(request, reply))
         return answers
+
+
+def _caption(request: NegationRequest, reply: Reply) -> str | Fault:
+    whole = reply.finish_reason == "stop"
+    text = parse_caption(reply.text, request.caption, prompts.NEGATE) if whole else None
+    return text or unparsable("a caption of one line", reply)
 
 
 def _negate_turns(request: NegationRequest) -> tuple[Turn, ...]:
@@ -105,6 +109,7 @@ def _negate_turns(request: NegationRequest) -> tuple[Turn, ...]:
     return (*turns, Turn("user", prompts.negate_prompt(request.caption, request.absent_object)))
 
 
-def _unparsable(expected: str, reply: Reply) -> Fault:
+def unparsable(expected: str, reply: Reply) -> Fault:
+    """What stands for an answer that is not what was asked for; asked again with another seed."""
     cut = " (cut off at the token limit)" if reply.finish_reason == "length" else ""
     return Fault("unparsable", f"expected {expected}, got {reply.text[:300]!r}{cut}", retryable=True)

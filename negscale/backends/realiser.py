@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from negscale.core.backend import NegationRequest
 from negscale.core.config import Config
 from negscale.core.rng import rng_for
 from negscale.core.stage import Fault
 from negscale.language.realise import realise
+
+_DRAWS = 8  # until the order asked for comes up
 
 
 class RealiserConfig(Config):
@@ -42,7 +46,18 @@ class RealiserNegater:
         for request in requests:
             rng = rng_for(request.seed, "realise")
             try:
-                answers.append(realise(request.caption, request.absent_object, rng, forms=forms).text)
+                answers.append(_ordered(request, rng, forms))
             except ValueError as error:  # the documented refusal: nothing in the caption to attach to
                 answers.append(Fault("not_realisable", str(error)))
         return answers
+
+
+def _ordered(request: NegationRequest, rng: np.random.Generator, forms: Sequence[str] | None) -> str:
+    """The first draw whose negation stands where the request wants it; the last of a few where none does."""
+    text = ""
+    for _ in range(_DRAWS):
+        written = realise(request.caption, request.absent_object, rng, forms=forms)
+        text = written.text
+        if request.order == "any" or (request.order == "negation_first") == (written.position == "early"):
+            break
+    return text

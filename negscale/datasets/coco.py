@@ -42,6 +42,8 @@ class CocoConfig(Config):
     """Further folders in which absolute file names may lie."""
     limit_images: int | None = Field(default=None, ge=1)
     """Only the first so many images that have captions."""
+    captions_per_image: int | None = Field(default=None, ge=1)
+    """Rows an image: its first so many captions (1 for one row an image); None = all. `image_captions` has them all."""
     max_caption_words: int = Field(default=MAX_CAPTION_WORDS, ge=1)
     """Longer captions are quarantined."""
     shard_rows: int = Field(default=512, ge=1)
@@ -151,7 +153,8 @@ def _add_image(
         ref = image_ref(uri, height_px=_size(entry.get("height")), width_px=_size(entry.get("width")))
     cleaned = [clean_caption(_caption(note), config.max_caption_words) for _, note in notes]
     said = tuple(dict.fromkeys(text for text, _ in cleaned if text))  # annotators repeat each other; once is enough
-    for (number, note), (text, problem) in zip(notes, cleaned, strict=True):
+    wanted = slice(config.captions_per_image)
+    for (number, note), (text, problem) in zip(notes[wanted], cleaned[wanted], strict=True):
         if not isinstance(note.get("caption"), str):
             problem = fault("schema", f"annotation number {number} has no text in 'caption': {str(note)[:200]}")
         rows.add_clean(

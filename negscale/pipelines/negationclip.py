@@ -19,21 +19,19 @@ from negscale.backends.config import (
     ProposerConfig,
     resources_of,
 )
-from negscale.backends.cooccurrence import CooccurrenceConfig, prepare
 from negscale.backends.tiny.vision import TinyJudgeConfig
 from negscale.core.backend import Strategy
 from negscale.core.config import Config
-from negscale.core.pipeline import Listing, Pipeline
-from negscale.core.run import fingerprint
+from negscale.core.pipeline import Pipeline
 from negscale.core.runtime import RuntimeConfig
 from negscale.core.stage import Resources
 from negscale.datasets.config import SourceConfig
 from negscale.datasets.toyworld import ToyworldConfig
 from negscale.language.check import CheckOptions
 from negscale.pipelines.recipe import Recipe, stage_resources
+from negscale.pipelines.statistics import with_statistics
 from negscale.stages.captions import CheckNegatedCaption, NegateCaption
 from negscale.stages.objects import ProposeAbsentObject, VerifyAbsent
-from negscale.storage.folder import open_folder
 
 
 class CheckConfig(Config):
@@ -103,21 +101,7 @@ def p1_backends(config: P1Config) -> Mapping[str, Any]:
     return {"proposer": config.proposer.build(), "verifier": config.verifier.build(), "negater": config.negater.build()}
 
 
-def p1_prepared(config: P1Config, listing: Listing) -> P1Config:
-    """`config` with its statistics fitted, without the images of the run; kept under the run root for the next time."""
-    proposer = config.proposer
-    if not isinstance(proposer, CooccurrenceConfig) or proposer.statistics:
-        return config
-    excluded = sorted(set(listing.index["image_id"].to_pylist())) if listing.index is not None else []
-    key = fingerprint({"proposer": proposer.identity(), "excluded": excluded})
-    builds = open_folder(f"{config.runtime.run_root.rstrip('/')}/builds/cooccurrence")
-    if not builds.exists(f"{key}.json"):
-        builds.put_if_absent(f"{key}.json", prepare(proposer, excluded).to_json().encode())
-    fitted = proposer.model_copy(update={"statistics": f"{builds.uri}/{key}.json"})
-    return config.model_copy(update={"proposer": fitted})
-
-
 P1 = Recipe(
     name="negationclip_p1", config=P1Config, source=lambda config: config.source.build(), build=p1,
-    backends=p1_backends, prepare=p1_prepared,
+    backends=p1_backends, prepare=with_statistics,
 )  # fmt: skip

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
-from negscale.core.backend import Image, Judge, Picture, ProposalRequest, Proposer, Strategy, Verdict
-from negscale.core.image import ImageError
+from negscale.core.backend import Judge, Picture, ProposalRequest, Proposer, Strategy, Verdict
 from negscale.core.rng import seed_for
 from negscale.core.schema import IMAGE, PROPOSAL, VERIFICATION
 from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
 from negscale.language.nouns import mentions
 from negscale.prompts import negationclip as prompts
-
-
-class ReadsImages(Protocol):
-    """Decodes an IMAGE reference; raises ImageError."""
-
-    def read(self, ref: Mapping[str, Any]) -> Image: ...
+from negscale.stages.pixels import ReadsImages, read_pixels
 
 
 class ProposeAbsentObject(Stage):
@@ -120,21 +114,9 @@ class VerifyAbsent(Stage):
         return outcomes
 
     def _read(self, rows: Sequence[Row]) -> list[Any]:
-        """Pixels of each row or the Fault that stands for them; captions of one image share one decoding."""
         if not self.judge.needs_pixels:
             return [None] * len(rows)
-        seen: dict[tuple[Any, ...], Any] = {}
-        found = []
-        for row in rows:
-            ref = row["image"] or {}
-            key = (ref.get("uri"), ref.get("offset"))
-            if key not in seen:
-                try:
-                    seen = {key: self._images.read(ref)}  # captions of one image are neighbours: one is enough
-                except ImageError as error:
-                    seen = {key: Fault(error.kind, str(error), retryable=error.kind == "missing_image")}
-            found.append(seen[key])
-        return found
+        return read_pixels(rows, self._images)
 
 
 def _verdict_outcome(verdict: Verdict | Fault) -> Outcome:

@@ -84,6 +84,13 @@ def test_limit_and_overrides(tmp_path: Path) -> None:
     assert config(tmp_path, captions="mine.json").identity() != limited.identity()
 
 
+def test_one_row_an_image_still_knows_all_its_captions(tmp_path: Path) -> None:
+    write_coco(tmp_path, [entry(4), entry(9)], [note(1, 4, "a dog"), note(2, 4, "a puppy"), note(3, 9, "a cat")])
+    rows = read_all(config(tmp_path, captions_per_image=1).build())
+    assert [row["id"] for row in rows] == ["000000000004-1", "000000000009-3"]
+    assert rows[0]["image_captions"] == ["a dog", "a puppy"]
+
+
 def test_wrong_split_names_the_splits_that_exist(tmp_path: Path) -> None:
     write_coco(tmp_path, [entry(1)], [note(1, 1, "x")], split="train2014")
     with pytest.raises(ConfigError, match=r"captions_val2017\.json; splits there: train2014"):
