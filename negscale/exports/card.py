@@ -22,8 +22,11 @@ from negscale.exports.finished import FinishedRun
 from negscale.exports.licences import licence_of
 
 _EXAMPLES = 5
-_COUNTED = ("negation_form", "negation_position")
-_SHOWN = ("id", "image_uri", "caption", "absent_object", "negated_caption", "negation_form", "negation_position")
+_COUNTED = ("negation_form", "negation_position", "question_type")
+_SHOWN = (
+    "id", "image_uri", "caption", "absent_object", "negated_caption", "negation_form", "negation_position", "question_type",
+    "options", "answer",
+)  # fmt: skip
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
 _MEANING = {
     "id": "stable name of the row, from the source", "image_uri": "where the image lies, relative to the source's root",
@@ -37,6 +40,19 @@ _MEANING = {
     "verifier_raw": "what the verifier answered", "negated_caption": "the caption that states the absence",
     "negation_form": "how the absence is expressed", "negation_position": "third of the sentence in which it stands",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a card says of the files beside it."""
+
+    data_files: str = "data/train-*.parquet"  # a pattern below the card's folder
+    how_to_read: str = (
+        '```python\nfrom datasets import load_dataset\nrows = load_dataset("PATH/OF/THIS/FOLDER", split="train")\n```'
+    )
+    images: str = "Images are referred to (`image_uri`), not contained."
+    meanings: Mapping[str, str] = field(default_factory=dict)  # of columns that only this format has
+    notes: Sequence[str] = ()  # known limits of the format and of what was left out
 
 
 @dataclass(slots=True)
@@ -68,8 +84,16 @@ class Tally:
         return [row for _, _, row in sorted(self._examples, key=lambda entry: entry[1])]
 
 
-def write_card(folder: Path, finished: FinishedRun, schema: pa.Schema, tally: Tally, license_id: str = "") -> None:
-    """Write README.md and recipe.yaml into `folder`."""
+def write_card(
+    folder: Path,
+    finished: FinishedRun,
+    schema: pa.Schema,
+    tally: Tally,
+    license_id: str = "",
+    layout: Layout | None = None,
+) -> None:
+    """Write README.md and recipe.yaml into `folder`. schema: columns of the files; layout: default Parquet files."""
+    layout = layout or Layout()
     recipe, values, places = _recipe(finished)
     header = (
         f"# Recipe of {recipe}: `negscale generate {recipe} -c recipe.yaml` with your own places: {', '.join(places)}\n"
@@ -77,12 +101,12 @@ def write_card(folder: Path, finished: FinishedRun, schema: pa.Schema, tally: Ta
     (folder / "recipe.yaml").write_text(
         header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8"
     )
-    front = yaml.safe_dump(_front_matter(finished, tally, license_id), sort_keys=False, allow_unicode=True)
-    body = "\n\n".join(_sections(finished, schema, tally, license_id, recipe, places))
+    front = yaml.safe_dump(_front_matter(finished, tally, license_id, layout), sort_keys=False, allow_unicode=True)
+    body = "\n\n".join(_sections(finished, schema, tally, license_id, recipe, places, layout))
     (folder / "README.md").write_text(f"---\n{front}---\n\n{body}\n", encoding="utf-8")
 
 
-def _front_matter(finished: FinishedRun, tally: Tally, license_id: str) -> dict[str, Any]:
+def _front_matter(finished: FinishedRun, tally: Tally, license_id: str, layout: Layout) -> dict[str, Any]:
     manifest = finished.manifest
     size = next((i for i in range(len(_SIZES) - 1) if tally.rows < 10 ** (i + 3)), len(_SIZES) - 1)
     licence = {"license": license_id} if license_id else {"license": "other", "license_name": "see-card"}
@@ -90,22 +114,23 @@ def _front_matter(finished: FinishedRun, tally: Tally, license_id: str) -> dict[
         "pretty_name": f"{manifest.name} {manifest.version}: captions with negation", **licence, "language": ["en"],
         "size_categories": [_SIZES[size]], "tags": ["negation", "vision-language", "synthetic", "negscale"],
         "configs": [
-            {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}
+            {"config_name": "default", "data_files": [{"split": "train", "path": layout.data_files}]}
         ],
     }  # fmt: skip
 
 
 def _sections(
-    finished: FinishedRun, schema: pa.Schema, tally: Tally, license_id: str, recipe: str, places: Sequence[str]
-) -> Iterator[str]:
+    finished: FinishedRun, schema: pa.Schema, tally: Tally, license_id: str, recipe: str, places: Sequence[str],
+    layout: Layout,
+) -> Iterator[str]:  # fmt: skip
     manifest = finished.manifest
     total = manifest.rows_read + manifest.rows_added
     yield f"# {manifest.name} {manifest.version}: captions with negation"
     yield (
         f"{tally.rows:,} rows, made from {manifest.rows_read:,} rows of the source by negscale's pipeline `{manifest.name}`. "
-        f"Images are referred to (`image_uri`), not contained."
+        f"{layout.images}"
     )
-    yield '```python\nfrom datasets import load_dataset\nrows = load_dataset("PATH/OF/THIS/FOLDER", split="train")\n```'
+    yield layout.how_to_read
     yield (
         "## Licence\n\n"
         + (f"`{license_id}`, as given by whoever exported it. " if license_id else "No licence was given at export. ")
@@ -125,13 +150,16 @@ def _sections(
     )
     yield "### Reject reasons\n\n" + _reasons(manifest.rejected, total, "No row was rejected.")
     yield "### Quarantine\n\n" + _reasons(manifest.quarantined, total, "No row broke.")
+    if manifest.reviews:
+        yield "## Checked by people\n\n" + _reviews(manifest.reviews)
     yield "## Models\n\n" + _table(
         ("role", "model and revision", "licence"),
         [(role, f"`{model}`", licence_of(model)) for role, model in manifest.backends.items()],
     )
     yield "## Examples\n\n" + (_examples(tally.examples()) or "No rows.")
     yield "## Columns\n\n" + _table(
-        ("column", "type", "meaning"), [(f"`{f.name}`", f"`{f.type}`", _MEANING.get(f.name, "")) for f in schema]
+        ("column", "type", "meaning"),
+        [(f"`{f.name}`", f"`{f.type}`", {**_MEANING, **layout.meanings}.get(f.name, "")) for f in schema],
     )
     yield "## Provenance\n\n" + _table(("", ""), [
         ("run", f"{manifest.name}/{manifest.version}"), ("status", manifest.status),
@@ -146,7 +174,7 @@ def _sections(
         "The same recipe on the same input has the same fingerprint, and with models that answer alike each time the same "
         "digest."
     )
-    yield "## Known limits\n\n" + "\n".join(f"- {limit}" for limit in _limits(finished, tally))
+    yield "## Known limits\n\n" + "\n".join(f"- {limit}" for limit in (*_limits(finished, tally), *layout.notes))
 
 
 def _limits(finished: FinishedRun, tally: Tally) -> Iterator[str]:
@@ -164,10 +192,16 @@ def _limits(finished: FinishedRun, tally: Tally) -> Iterator[str]:
             f"({_share(present, judged)}). So about {_share(judged - present, judged)} of the proposals would be absent without "
             f"any verifier: that base rate, not 0, is what its precision has to be compared with."
         )
-    yield (
-        "Absence is what the verifier said. Its precision on these images is unknown unless people have checked a sample; "
-        "this run records no such check."
-    )
+    if manifest.reviews.get("judged"):
+        yield (
+            f"Absence is what the verifier said. People judged {manifest.reviews['judged']:,} of "
+            f"{manifest.rows_kept:,} kept rows (see above); the others were seen by models only."
+        )
+    else:
+        yield (
+            "Absence is what the verifier said. Its precision on these images is unknown unless people have checked a "
+            "sample; this run records no such check."
+        )
     yield "Rows follow the source: its choice of images, its errors and its biases are in them."
     if tally.counts.get("negation_form"):
         yield "The mix of negation forms is that of the models, not that of natural text (see the table above)."
@@ -223,6 +257,27 @@ def _source(inputs: Mapping[str, Any]) -> str:
 def _reasons(counts: Mapping[str, int], total: int, none: str) -> str:
     rows = [(f"`{key}`", f"{count:,}", _share(count, total)) for key, count in counts.items()]
     return _table(("stage/reason", "rows", "share"), rows) if rows else none
+
+
+def _reviews(figures: Mapping[str, Any]) -> str:
+    """Precision by people's answers: all rows, then each negation form; agreement of each two reviewers."""
+    named = [("all rows", figures), *figures["forms"].items()]
+    table = _table(
+        ("", "judged", "right", "precision", "95 % interval", "cannot tell"),
+        [
+            (
+                _cell(name), f"{f['judged']:,}", f"{f['right']:,}", _share(f["right"], f["judged"]),
+                f"{f['low']:.1%} to {f['high']:.1%}" if f["judged"] else "-", f"{f['skipped']:,}",
+            )
+            for name, f in named
+        ],
+    )  # fmt: skip
+    pairs = [f"{pair['agreed']:.1%} of {pair['rows']:,}" for pair in figures["agreement"]]
+    agreed = f" Two reviewers agree on {' and '.join(pairs)} rows that both judged." if pairs else ""
+    return (
+        f"{table}\n\nReviewers: {len(figures['reviewers'])}. They looked at rows drawn uniformly from "
+        f"{figures['population_rows']:,} kept rows; the interval is Wilson's, and a tied row counts as not right.{agreed}"
+    )
 
 
 def _examples(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,67 @@
+"""All export formats by name: what ``negscale export --to NAME`` writes, and where it goes when no place is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from negscale.exports.chat_json import export_chat_json
+from negscale.exports.coco_json import export_coco_json
+from negscale.exports.finished import ExportResult
+from negscale.exports.image_files import ReadsBytes
+from negscale.exports.negbench_csv import export_negbench_csv
+from negscale.exports.negrefcocog_json import export_negrefcocog
+from negscale.exports.parquet import ROWS_PER_FILE, export_parquet
+from negscale.exports.webdataset import ROWS_PER_TAR, export_webdataset
+from negscale.storage.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What a user may choose; formats ignore what does not concern them."""
+
+    allow_over_budget: bool = False
+    license_id: str = ""  # for the card
+    chat_format: str = "llava"  # or sharegpt
+    rows_per_file: int = 0  # 0: the format's own
+
+
+Reader = Callable[[], ReadsBytes]  # made only by formats that need images
+Write = Callable[[RunFolder, str, Reader, ExportOptions], ExportResult]
+
+
+def _coco_json(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
+    return export_coco_json(run, out or f"{run.uri}/export/annotations.json", options.allow_over_budget)
+
+
+def _negrefcocog_json(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
+    out = out or f"{run.uri}/export/NegRefCOCOg.json"
+    return export_negrefcocog(run, out, allow_over_budget=options.allow_over_budget)
+
+
+def _parquet(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
+    out, rows = out or f"{run.uri}/export/parquet", options.rows_per_file or ROWS_PER_FILE
+    return export_parquet(run, out, options.allow_over_budget, options.license_id, rows)
+
+
+def _negbench_csv(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
+    out = out or f"{run.uri}/export/negbench-csv"
+    return export_negbench_csv(run, out, reader(), options.allow_over_budget, options.license_id)
+
+
+def _webdataset(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
+    out, rows = out or f"{run.uri}/export/webdataset", options.rows_per_file or ROWS_PER_TAR
+    return export_webdataset(run, out, reader(), options.allow_over_budget, options.license_id, rows)
+
+
+def _chat_json(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
+    out = out or f"{run.uri}/export/chat-{options.chat_format}"
+    return export_chat_json(
+        run, out, reader(), options.chat_format, options.allow_over_budget, options.license_id
+    )  # fmt: skip
+
+
+FORMATS: dict[str, Write] = {
+    "coco-json": _coco_json, "negrefcocog-json": _negrefcocog_json, "parquet": _parquet, "negbench-csv": _negbench_csv,
+    "webdataset": _webdataset, "chat-json": _chat_json,
+}  # fmt: skip
