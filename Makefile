@@ -32,7 +32,7 @@ bench-full: .venv/.installed ## All cells, resumable
 	$(PY) -m tests.bench --full
 
 lock: ## Write requirements.lock anew (no hosts in it)
-	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report pyproject.toml -o requirements.lock
+	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report --extra models pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf runs bench-out .pytest_cache .ruff_cache
