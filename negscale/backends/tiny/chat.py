@@ -13,6 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from negscale.backends.tiny import negbench
+from negscale.backends.tiny.merge import MALFORMED as MALFORMED_MERGE
+from negscale.backends.tiny.merge import merge_answer
 from negscale.backends.tiny.misbehaviour import Conduct, Misbehaviour
 from negscale.backends.tiny.vision import find, object_named
 from negscale.core.backend import ChatRequest, Image, Reply, Turn
@@ -45,6 +48,9 @@ _MALFORMED = {
     "propose": ("", "I'm sorry, but the caption does not let me say which object that could be.", "\ufffd\ufffd {{[["),
     "verify": ("maybe", "I cannot tell from this image.", "", "yes and no"),
     "negate": ("", "\ufffd\ufffd {{[[", "\n\n"),
+    "merge": MALFORMED_MERGE,
+    "list": ("", "Sure! Here are some objects:", "- cup\n- tree", "\ufffd\ufffd {{[["),
+    "validate": ("maybe", "", "yes and no"),
 }
 
 
@@ -60,7 +66,7 @@ class TinyChatConfig(Config):
 
 
 class TinyChat:
-    """ChatModel: understands the propose, verify and negate prompts; any other prompt is a Fault."""
+    """ChatModel: understands the prompts of P1, P2 and NegBench; any other prompt is a Fault."""
 
     exact = True
     accepts_images = True
@@ -87,7 +93,11 @@ class TinyChat:
     def _answer(self, request: ChatRequest, text: str) -> Reply | Fault:
         asked = next((turn for turn in reversed(request.turns) if turn.role == "user"), Turn("user", ""))
         rng = rng_for(request.seed, "tiny_chat", asked.text)
-        if found := _NEGATE.search(asked.text):
+        if (merged := merge_answer(asked.text, rng)) is not None:  # first: its prompt quotes a question
+            task, said = "merge", merged
+        elif (of_lists := negbench.answer(asked.text, rng)) is not None:
+            task, said = of_lists
+        elif found := _NEGATE.search(asked.text):
             task, said = "negate", negated(found["caption"], found["object"], rng)
         elif found := _VERIFY.search(asked.text):
             task = "verify"

@@ -69,7 +69,7 @@ def test_a_resolved_config_reads_back() -> None:
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'negationclip_p1'"):
-        app.load_config("negationclip_p")
+        app.load_config("negationclp_p1")
     with pytest.raises(ConfigError, match=r"known: .*backends/tiny"):
         app.load_config("negationclip_p1", ["backends/tinny"])
 
