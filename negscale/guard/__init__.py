@@ -1,0 +1,1 @@
+"""Benchmark leaks: which rows of a run share an image or a caption with a test set."""
