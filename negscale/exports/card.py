@@ -18,28 +18,12 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from negscale.exports.columns import COUNTED, MEANING, SHOWN
 from negscale.exports.finished import FinishedRun
 from negscale.exports.licences import licence_of
 
 _EXAMPLES = 5
-_COUNTED = ("negation_form", "negation_position", "question_type")
-_SHOWN = (
-    "id", "image_uri", "caption", "absent_object", "negated_caption", "negation_form", "negation_position", "question_type",
-    "options", "answer",
-)  # fmt: skip
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
-_MEANING = {
-    "id": "stable name of the row, from the source", "image_uri": "where the image lies, relative to the source's root",
-    "image_offset": "first byte in the archive at image_uri; null for a file of its own",
-    "image_length": "bytes in the archive at image_uri; null for a file of its own",
-    "image_sha256": "hash of the encoded image, in hex, when the source gives one",
-    "height_px": "height of the image", "width_px": "width of the image", "image_id": "the source's name of the image",
-    "caption_id": "the source's name of the caption", "caption": "the source's caption",
-    "image_captions": "every caption of the image", "absent_object": "the object that the new caption denies",
-    "proposal_score": "the proposer's own score of the object", "presence_score": "the verifier's score of presence, 0 to 1",
-    "verifier_raw": "what the verifier answered", "negated_caption": "the caption that states the absence",
-    "negation_form": "how the absence is expressed", "negation_position": "third of the sentence in which it stands",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +49,14 @@ class Tally:
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of one shard."""
-        for name in _COUNTED:
+        for name in COUNTED:
             if name in table.column_names:
                 self.counts.setdefault(name, Counter()).update(str(v) for v in table[name].to_pylist())
         self.rows += len(table)
         for place, row_id in enumerate(table["id"].to_pylist()):
             rank = -int.from_bytes(blake2b(row_id.encode(), digest_size=8).digest(), "big")
             if len(self._examples) < _EXAMPLES or rank > self._examples[0][0]:
-                shown = table.select([name for name in _SHOWN if name in table.column_names])
+                shown = table.select([name for name in SHOWN if name in table.column_names])
                 entry = (rank, row_id, shown.slice(place, 1).to_pylist()[0])
                 if len(self._examples) < _EXAMPLES:
                     heapq.heappush(self._examples, entry)
@@ -159,7 +143,7 @@ def _sections(
     yield "## Examples\n\n" + (_examples(tally.examples()) or "No rows.")
     yield "## Columns\n\n" + _table(
         ("column", "type", "meaning"),
-        [(f"`{f.name}`", f"`{f.type}`", {**_MEANING, **layout.meanings}.get(f.name, "")) for f in schema],
+        [(f"`{f.name}`", f"`{f.type}`", {**MEANING, **layout.meanings}.get(f.name, "")) for f in schema],
     )
     yield "## Provenance\n\n" + _table(("", ""), [
         ("run", f"{manifest.name}/{manifest.version}"), ("status", manifest.status),

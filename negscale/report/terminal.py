@@ -42,16 +42,15 @@ def counts_table(manifest: Manifest) -> RenderableType:
     return Group(table, facts)
 
 
-def mix_table(forms: Mapping[str, int], positions: Mapping[str, int]) -> RenderableType:
-    """Negation forms and positions of the kept captions."""
-    table = Table(title="negation in the kept captions", title_justify="left")
-    table.add_column("form / position")
-    table.add_column("captions", justify="right")
-    table.add_column("share", justify="right")
-    for counts in (forms, positions):
+def mix_table(mix: Mapping[str, Mapping[str, int]]) -> RenderableType:
+    """Counts of the kept rows by what they are: column -> value -> rows."""
+    table = Table(title="the kept rows", title_justify="left")
+    for name, justify in (("by", "left"), ("value", "left"), ("rows", "right"), ("share", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for column, counts in mix.items():
         total = max(1, sum(counts.values()))
-        for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-            table.add_row(name, f"{count:,}", f"{count / total:.1%}")
+        for place, (value, count) in enumerate(sorted(counts.items(), key=lambda item: -item[1])):
+            table.add_row("" if place else column.replace("_", " "), value, f"{count:,}", f"{count / total:.1%}")
         table.add_section()
     return table
 
@@ -101,10 +100,14 @@ def story_table(story: RowStory, stages: Sequence[Any]) -> RenderableType:
     return Group(table, Text(facts))
 
 
+_ASKED = ("absent_object", "question", "finding")
+_TEXTS = ("caption", "expression")
+
+
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Previewed rows with their fates."""
     table = Table(show_lines=True)
-    for name in ("id", "caption", "absent object", "presence", "outcome"):
+    for name in ("id", "text", "asked", "presence", "outcome"):
         table.add_column(name, overflow="fold")
     for row in rows:
         if row["quarantine"]:
@@ -114,13 +117,23 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         elif row["rejection"]:
             outcome = Text(f"rejected: {row['rejection']['reason']}", style="yellow")
         else:
-            outcome = Text(str(row.get("negated_caption", "kept")), style="green")
+            outcome = Text(_made(row), style="green")
         score = row.get("presence_score")
         table.add_row(
-            row["id"], str(row.get("caption", ""))[:300], row.get("absent_object") or "",
-            "" if score is None else f"{score:.3f}", outcome,
+            row["id"], _first(row, _TEXTS)[:300], _first(row, _ASKED), "" if score is None else f"{score:.3f}", outcome,
         )  # fmt: skip
     return table
+
+
+def _first(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    return next((str(row[name]) for name in names if row.get(name)), "")
+
+
+def _made(row: Mapping[str, Any]) -> str:
+    """What a kept row holds that it did not come with."""
+    if row.get("options"):
+        return "\n".join(f"{'✓' if k == row.get('answer') else '✗'} {text}" for k, text in enumerate(row["options"]))
+    return str(row.get("negated_caption") or "kept")
 
 
 class Progress:

@@ -87,9 +87,9 @@ def _compare(bench: Bench, cues: str, legs: dict[str, list[Figures]]) -> None:
         speed = f"{spread(found)['median']:,.0f} captions/s (min {min(found):,.0f}, max {max(found):,.0f})"
         bench.row(f"{cues}: {name}", f"{speed}; {cpu_us:.2f} us CPU a caption")
     bench.target(f"{cues}: scan over the re loop", over["re"]["median"], 5.0, "at_least")
-    bench.target(f"{cues}: the scan's candidates alone over DuckDB", alone["median"], 0.8, "at_least")
-    # the scan also counts words and cues and draws examples: what that costs beside a bare match
-    bench.row(f"{cues}: scan over DuckDB", f"{over['duckdb']['median']:.2f}")
+    bench.target(f"{cues}: scan over DuckDB", over["duckdb"]["median"], 0.8, "at_least")
+    # the scan also counts words and cues and draws examples: a bare match is its first tier alone
+    bench.row(f"{cues}: the scan's candidates alone over DuckDB", f"{alone['median']:.2f}")
     bench.row(f"{cues}: scan over DuckDB with words", f"{over['duckdb + words']['median']:.2f}")
 
 
