@@ -11,10 +11,11 @@ import numpy as np
 Z_95 = 1.959963984540054
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """Wilson score interval of a share (default 95 %); (0, 1) without trials.
 
-    Unlike the normal interval it stays in 0..1 and has a width when no trial failed.
+    Unlike the normal interval it stays in 0..1 and has a width when no trial failed. successes may be a sum of shared
+    credits (1/t where t options tie); the interval is then wider than it need be.
     """
     if not 0 <= successes <= trials:
         raise ValueError(f"expected 0 <= successes <= trials, got {successes} of {trials}")
