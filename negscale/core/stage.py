@@ -65,6 +65,7 @@ class Stage(ABC):
     reads: pa.Schema  # columns handed to process() beside `id`
     writes: pa.Schema  # columns added; each has exactly one writer in a pipeline
     resources: Resources = Resources()
+    ill_when_all_fail: bool = True  # a shard whose rows all break alike stops the run; off where the outside can do that
 
     def identity(self) -> Mapping[str, Any]:
         """What bears on the output beside name and version (prompt texts, thresholds); JSON values."""
@@ -106,7 +107,8 @@ def apply_stage(stage: Stage, table: pa.Table, step: int = 0) -> pa.Table:
         size = max(1, stage.resources.batch_rows)
         for start in range(0, len(rows), size):
             outcomes += _guarded(stage, rows[start : start + size])
-        _stop_if_ill(stage, outcomes)
+        if stage.ill_when_all_fail:
+            _stop_if_ill(stage, outcomes)
     refused: dict[int, Any] = {}
     broken: dict[int, Any] = {}
     for i, outcome in zip(live, outcomes, strict=True):

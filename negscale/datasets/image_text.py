@@ -21,7 +21,8 @@ from negscale.core.config import Config, Location, Locations
 from negscale.core.errors import ConfigError
 from negscale.core.pipeline import Listing, Shard
 from negscale.core.schema import CAPTION
-from negscale.datasets.captions import MAX_CAPTION_WORDS, CaptionRows, fault, image_ref
+from negscale.datasets.caption_lists import captions_between, captions_in_groups, is_list
+from negscale.datasets.captions import MAX_CAPTION_WORDS, CaptionRows, clean_caption, fault, image_ref
 from negscale.datasets.files import must_find_files, open_file
 from negscale.datasets.images import ImageReader
 from negscale.datasets.indexed import safe_name
@@ -41,7 +42,7 @@ class ParquetConfig(Config):
     image_column: str = "image"
     """Column with a path or URI, with encoded bytes, or with struct{bytes, path}."""
     caption_column: str = "caption"
-    """Column with the caption, text or UTF-8 bytes."""
+    """Column with the caption, text or UTF-8 bytes; or with a list of captions, each of which is a row."""
     id_column: str = ""
     """Column with ids, unique within a shard; empty = file and row number."""
     image_captions_column: str = ""
@@ -66,6 +67,7 @@ class _Footer(NamedTuple):
     rows: int
     embedded: bool
     problem: str = ""
+    groups: tuple[tuple[int, int], ...] | None = None  # (rows, captions) of each row group, where captions are lists
 
 
 class ParquetSource:
@@ -102,15 +104,17 @@ class ParquetSource:
         try:
             with open_file(folder, entry.path, entry.size_bytes) as source, pq.ParquetFile(source) as file:
                 rows, schema = file.metadata.num_rows, file.schema_arrow
+                self._check(entry.path, schema)
+                column = self.config.caption_column
+                groups = captions_in_groups(file.metadata, column) if is_list(schema.field(column).type) else None
         except (pa.ArrowInvalid, OSError) as error:
             return _Footer(1, False, f"{error}")
-        self._check(entry.path, schema)
-        return _Footer(rows, _is_embedded(schema.field(self.config.image_column).type))
+        return _Footer(rows, _is_embedded(schema.field(self.config.image_column).type), groups=groups)
 
     def _check(self, path: str, schema: pa.Schema) -> None:
         config = self.config
         wanted = {
-            "image_column": (config.image_column, _is_image), "caption_column": (config.caption_column, _is_text),
+            "image_column": (config.image_column, _is_image), "caption_column": (config.caption_column, _is_caption),
             "id_column": (config.id_column, None), "image_captions_column": (config.image_captions_column, None),
         }  # fmt: skip
         for key, (name, fits) in wanted.items():
@@ -123,7 +127,7 @@ class ParquetSource:
             if fits is not None and not fits(schema.field(name).type):
                 raise ConfigError(
                     f"source.{key}: column {name!r} of {path} is {schema.field(name).type}; expected "
-                    + ("text, one caption per row" if fits is _is_text else "a path, bytes or struct{bytes, path}")
+                    + ("text, or a list of texts" if fits is _is_caption else "a path, bytes or struct{bytes, path}")
                 )
 
     def _shards(self, number: int, path: str, footer: _Footer) -> Iterator[Shard]:
@@ -131,10 +135,26 @@ class ParquetSource:
         if footer.problem:
             yield Shard(f"{name}-broken", 1, json.dumps({"file": path, "problem": footer.problem}))
             return
+        if footer.groups is not None:
+            yield from self._list_shards(name, path, footer)
+            return
         for start in range(0, footer.rows, self.config.shard_rows):
             stop = min(start + self.config.shard_rows, footer.rows)
             where = {"file": path, "start": start, "stop": stop, "embedded": footer.embedded}
             yield Shard(f"{name}-{start:09d}", stop - start, json.dumps(where))
+
+    def _list_shards(self, name: str, path: str, footer: _Footer) -> Iterator[Shard]:
+        """Shards of captions; none spans two row groups, so that each is found from its group alone."""
+        first = at = 0
+        for rows, captions in footer.groups or ():
+            for start in range(0, captions, self.config.shard_rows):
+                stop = min(start + self.config.shard_rows, captions)
+                where = {
+                    "file": path, "start": first, "stop": first + rows, "embedded": footer.embedded,
+                    "captions": [start, stop],
+                }  # fmt: skip
+                yield Shard(f"{name}-{at + start:09d}", stop - start, json.dumps(where))
+            first, at = first + rows, at + captions
 
     def read(self, shard: Shard, index: pa.Table | None) -> pa.Table:
         """The shard's rows; only the row groups and columns that it needs are read, and no image."""
@@ -145,6 +165,9 @@ class ParquetSource:
         if "problem" in where:
             broken = fault("unreadable_file", f"{path} is no readable Parquet file: {where['problem']}")
             rows.add(stem, None, None, image_id="", caption_id="", broken=broken)
+            return rows.table()
+        if "captions" in where:
+            self._add_lists(rows, path, where)
             return rows.table()
         numbers = range(where["start"], where["stop"])
         try:
@@ -184,6 +207,34 @@ class ParquetSource:
                 image_captions=[text for text in said[k] or () if text] if said is not None else None, broken=broken,
             )  # fmt: skip
 
+    def _add_lists(self, rows: CaptionRows, path: str, where: dict[str, Any]) -> None:
+        """Captions `where["captions"]` of a row group whose caption column holds lists."""
+        config, numbers = self.config, range(where["start"], where["stop"])
+        start, stop = where["captions"]
+        stem = path.removesuffix(".parquet")
+        try:
+            table = self._rows(path, numbers, where["embedded"])
+            captions = captions_between(table[config.caption_column], start, stop)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowInvalid, OSError) as error:
+            broken = fault("unreadable_file", f"{path}, rows {numbers[0]} to {numbers[-1]}: {error}", retryable=True)
+            for k in range(start, stop):
+                rows.add(f"{stem}/{numbers[0]:08d}+{k}", None, None, image_id="", caption_id="", broken=broken)
+            return
+        paths = None if where["embedded"] else _bytes(table[config.image_column])
+        for row, place, text, said in captions:
+            number, broken = numbers[row], None
+            uri = f"{path}#{config.image_column}:{number}"
+            if paths is not None and not (uri := (paths[row] or b"").decode("utf-8", "surrogateescape")):
+                broken = fault("missing_image_entry", f"row {number} of {path} has no image path")
+            key = number if not config.id_column else table[config.id_column][row].as_py()
+            rows.add(
+                f"{stem}/{number:08d}-{place}", image_ref(uri) if uri else None, text, image_id=uri,
+                caption_id=f"{key}-{place}", image_captions=[t for other in said if (t := clean_caption(other)[0])],
+                broken=broken,
+            )  # fmt: skip
+
     def _rows(self, path: str, numbers: range, embedded: bool) -> pa.Table:
         config = self.config
         columns = [config.caption_column, *([] if embedded else [config.image_column])]
@@ -216,6 +267,10 @@ def _is_text(type_: pa.DataType) -> bool:
         types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_)
         or types.is_binary(type_) or types.is_large_binary(type_)
     )  # fmt: skip
+
+
+def _is_caption(type_: pa.DataType) -> bool:
+    return _is_text(type_.value_type) if is_list(type_) else _is_text(type_)
 
 
 def _is_embedded(type_: pa.DataType) -> bool:

@@ -15,7 +15,7 @@ class Recipe(Config):
     source: SourceConfig = ToyworldConfig()
 
 
-@pytest.mark.parametrize("kind", ["toyworld", "coco", "image_folder", "parquet", "webdataset"])
+@pytest.mark.parametrize("kind", ["toyworld", "coco", "image_folder", "parquet", "webdataset", "img2dataset", "voc"])
 def test_kinds_build_and_travel_to_workers(kind: str, tmp_path: Path) -> None:
     overrides = [f"source.kind={kind}", *([] if kind == "toyworld" else [f"source.root={tmp_path}"])]
     chosen = load(Recipe, [], overrides).source
@@ -26,7 +26,7 @@ def test_kinds_build_and_travel_to_workers(kind: str, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(chosen.reader())).root == ("" if kind == "toyworld" else str(tmp_path))  # noqa: S301 - our own object
 
 
-@pytest.mark.parametrize("kind", ["coco", "image_folder", "parquet", "webdataset"])
+@pytest.mark.parametrize("kind", ["coco", "image_folder", "parquet", "webdataset", "img2dataset", "voc"])
 def test_where_the_data_lies_bears_no_identity(kind: str) -> None:
     here, there = (load(Recipe, [], [f"source.kind={kind}", f"source.root={root}"]) for root in ("/a", "s3://b/c"))
     assert here.identity() == there.identity()
