@@ -10,6 +10,9 @@ from negscale.backends.annotation_judge import AnnotationJudgeConfig
 from negscale.backends.chat_roles import ChatJudge, ChatNegater, ChatProposer
 from negscale.backends.cooccurrence import CooccurrenceConfig
 from negscale.backends.detector_judge import DetectorJudgeConfig
+from negscale.backends.encoder_judge import EncoderJudgeConfig
+from negscale.backends.hf_itm import HfItmConfig
+from negscale.backends.openai_chat import OpenAIChatConfig
 from negscale.backends.realiser import RealiserConfig
 from negscale.backends.tiny.chat import TinyChatConfig
 from negscale.backends.tiny.vision import TinyJudgeConfig
@@ -18,7 +21,7 @@ from negscale.core.config import Config
 from negscale.core.stage import Resources
 from negscale.prompts import negationclip as prompts
 
-ChatConfig = Annotated[TinyChatConfig | VllmChatConfig, Field(discriminator="kind")]
+ChatConfig = Annotated[TinyChatConfig | VllmChatConfig | OpenAIChatConfig, Field(discriminator="kind")]
 
 
 class ChatProposerConfig(Config):
@@ -55,7 +58,8 @@ class ChatNegaterConfig(Config):
 
 ProposerConfig = Annotated[ChatProposerConfig | CooccurrenceConfig, Field(discriminator="kind")]
 JudgeConfig = Annotated[
-    ChatJudgeConfig | TinyJudgeConfig | DetectorJudgeConfig | AnnotationJudgeConfig, Field(discriminator="kind")
+    ChatJudgeConfig | TinyJudgeConfig | DetectorJudgeConfig | AnnotationJudgeConfig | HfItmConfig | EncoderJudgeConfig,
+    Field(discriminator="kind"),
 ]
 NegaterConfig = Annotated[ChatNegaterConfig | RealiserConfig, Field(discriminator="kind")]
 
@@ -65,3 +69,15 @@ def resources_of(config: Config) -> Resources:
     inner: Any = getattr(config, "chat", config)
     wish: Any = getattr(inner, "resources", None)
     return wish() if wish is not None else Resources()
+
+
+def check_access(config: Config) -> None:
+    """Raise ConfigError when a key or weights that any backend in `config` needs cannot be had. For plan time."""
+    for name in type(config).model_fields:
+        value: Any = getattr(config, name)
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, Config):
+                check_access(inner)
+    check: Any = getattr(config, "check_access", None)
+    if check is not None:
+        check()

@@ -8,25 +8,43 @@ fault (the authors' parser takes every answer without "yes" for an absence), and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
+from pydantic import Discriminator, Tag
 
+from negscale.backends.hf_detectors import HfDetectorConfig, HfZeroShotDetectorConfig
 from negscale.backends.onnx_detector import OnnxDetectorConfig
 from negscale.backends.presence import Calibration, Evidence, View, fuse, views_of
 from negscale.backends.vocabulary import Vocabulary, outside
-from negscale.core.backend import Detector, Image, Picture, Verdict
+from negscale.core.backend import Detection, Detector, Image, Picture, Verdict
 from negscale.core.config import Config
 from negscale.core.errors import ConfigError
-from negscale.core.stage import Fault
+from negscale.core.stage import Fault, Resources
+
+PARTS = 64  # views in memory at once
+
+
+def _kind_of(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return kind or "onnx_detector"  # configs from before there were others do not name it
+
+
+DetectorConfig: TypeAlias = Annotated[
+    Annotated[OnnxDetectorConfig, Tag("onnx_detector")]
+    | Annotated[HfDetectorConfig, Tag("hf_detector")]
+    | Annotated[HfZeroShotDetectorConfig, Tag("hf_zero_shot_detector")],
+    Discriminator(_kind_of),
+]
 
 
 class DetectorJudgeConfig(Config):
     """Says from detectors' boxes whether an object is in a picture."""
 
     kind: Literal["detector_judge"] = "detector_judge"
-    detectors: dict[str, OnnxDetectorConfig]
+    detectors: dict[str, DetectorConfig]
     """Name -> detector; the names are those of `calibration.weights`."""
     calibration: Calibration = Calibration()
     """How boxes become a probability."""
@@ -37,11 +55,22 @@ class DetectorJudgeConfig(Config):
 
     def build(self, threads: int = 1) -> DetectorJudge:
         """The judge with its detectors, not loaded yet. Raises ConfigError when names do not match."""
-        return DetectorJudge(self, {name: config.build(threads) for name, config in self.detectors.items()})
+        return DetectorJudge(self, {
+            name: config.build(threads) if isinstance(config, OnnxDetectorConfig) else config.build()
+            for name, config in self.detectors.items()
+        })  # fmt: skip
+
+    def resources(self) -> Resources:
+        """What a worker with all the detectors needs."""
+        runs = [config.run for config in self.detectors.values() if not isinstance(config, OnnxDetectorConfig)]
+        return Resources(cpus=max((run.cpus for run in runs), default=1.0), gpus=sum((run.gpus for run in runs), 0.0))
 
 
 class DetectorJudge:
-    """Judge over detectors with closed vocabularies. Pictures with equal pixels in one call are looked at once."""
+    """Judge over detectors. Pictures with equal pixels in one call are looked at once.
+
+    A closed detector answers for its classes; an open one for every name, and then no claim is outside of the vocabulary.
+    """
 
     needs_pixels = True
 
@@ -63,8 +92,9 @@ class DetectorJudge:
             if weights
             else [(name, "full") for name in detectors]
         )
-        self._known = {name: Vocabulary(_closed(name, detector)) for name, detector in detectors.items()}
-        names = dict.fromkeys(n for known in self._known.values() for n in known.names)
+        self._known = {name: detector.vocabulary for name, detector in detectors.items()}  # None: knows every name
+        self._open = None in self._known.values()
+        names = dict.fromkeys(n for known in self._known.values() for n in known or ())
         self._vocabulary = Vocabulary(tuple(names))
         self._check_classes()
 
@@ -72,7 +102,7 @@ class DetectorJudge:
         for key in ("class_thresholds", "calibration.class_offsets"):
             named = self._config.class_thresholds if "thresholds" in key else self._config.calibration.class_offsets
             unknown = sorted(set(named) - set(self._vocabulary.names))
-            if unknown:
+            if unknown and not self._open:
                 raise ConfigError(f"verifier.{key} names {unknown[0]!r}, which is no class of the detectors")
 
     @property
@@ -102,7 +132,7 @@ class DetectorJudge:
         answers: list[Verdict | Fault | None] = [None] * len(pictures)
         groups: dict[Any, list[tuple[int, str]]] = {}
         for number, (picture, claim) in enumerate(zip(pictures, claims, strict=True)):
-            name = self._vocabulary.find(claim)
+            name = self._name_of(claim)
             if name is None:
                 answers[number] = outside(claim, len(self._vocabulary.names))
             elif picture.pixels is None:
@@ -111,31 +141,55 @@ class DetectorJudge:
                 )
             else:
                 groups.setdefault(_fingerprint(picture.pixels), []).append((number, name))
+        jobs = []
         for members in groups.values():
             pixels = pictures[members[0][0]].pixels
             assert pixels is not None
-            names = list(dict.fromkeys(name for _, name in members))
-            seen = self.evidence(pixels, names)
+            jobs.append((pixels, list(dict.fromkeys(name for _, name in members))))
+        for members, seen in zip(groups.values(), self._look(jobs), strict=True):
             for number, name in members:
                 answers[number] = seen if isinstance(seen, Fault) else self._verdict(name, seen[name])
         return [answer for answer in answers if answer is not None]
 
+    def _name_of(self, claim: str) -> str | None:
+        """The class that `claim` means; the claim itself where a detector knows every name; None where nobody knows it."""
+        found = self._vocabulary.find(claim)
+        return found if found or not self._open else " ".join(claim.split()) or None
+
     def evidence(self, image: Image, names: Sequence[str]) -> dict[str, Evidence] | Fault:
         """Class -> what the detectors that know it saw of it, over all configured views."""
-        found = {name: Evidence() for name in names}
-        size = float(image.shape[0] * image.shape[1])
+        return self._look([(image, names)])[0]
+
+    def _look(self, jobs: Sequence[tuple[Image, Sequence[str]]]) -> list[dict[str, Evidence] | Fault]:
+        """The evidence of each (picture, names); the views of many pictures go to a detector together."""
+        found: list[dict[str, Evidence] | Fault] = [{name: Evidence() for name in names} for _, names in jobs]
         for key in self._keys:
-            known = [name for name in names if name in self._known[key[0]].names]
-            for name in known:
-                found[name].scores[key] = 0.0
-            for part in views_of(image, key[1]) if known else ():
-                (boxes,) = self._detectors[key[0]].detect([part], [known])
-                if isinstance(boxes, Fault):
-                    return boxes
-                for box in boxes:
-                    left, top, right, bottom = box.box_xyxy_px
-                    found[box.label].add(key, box.score, max(0.0, right - left) * max(0.0, bottom - top) / size)
+            detector, vocabulary = self._detectors[key[0]], self._known[key[0]]
+            parts = self._parts(jobs, found, key, vocabulary)
+            while batch := list(itertools.islice(parts, PARTS)):
+                answers = detector.detect([part for _, part, _ in batch], [names for _, _, names in batch])
+                for (number, _, _), boxes in zip(batch, answers, strict=True):
+                    seen = found[number]
+                    if isinstance(boxes, Fault):
+                        found[number] = boxes
+                    elif not isinstance(seen, Fault):
+                        _add(seen, key, boxes, jobs[number][0])
         return found
+
+    def _parts(
+        self, jobs: Sequence[tuple[Image, Sequence[str]]], found: Sequence[dict[str, Evidence] | Fault],
+        key: tuple[str, View], vocabulary: tuple[str, ...] | None,
+    ) -> Iterator[tuple[int, Image, list[str]]]:  # fmt: skip
+        """(job, view, names to look for) of one detector and group of views."""
+        for number, (image, names) in enumerate(jobs):
+            seen = found[number]
+            known = [name for name in names if vocabulary is None or name in vocabulary]
+            if isinstance(seen, Fault) or not known:
+                continue
+            for name in known:
+                seen[name].scores[key] = 0.0
+            for part in views_of(image, key[1]):
+                yield number, part, known
 
     def _verdict(self, name: str, evidence: Evidence) -> Verdict:
         chance = fuse(evidence, self._config.calibration, name)
@@ -144,13 +198,11 @@ class DetectorJudge:
         return Verdict(chance >= threshold, chance, f"{name}: {raw} area={evidence.area:.5f}")
 
 
-def _closed(name: str, detector: Detector) -> tuple[str, ...]:
-    if detector.vocabulary is None:
-        raise ConfigError(
-            f"verifier.detectors.{name} has an open vocabulary; DetectorJudge needs a closed one, to tell "
-            f"'not seen' from 'not known'"
-        )
-    return detector.vocabulary
+def _add(seen: Mapping[str, Evidence], key: tuple[str, View], boxes: Sequence[Detection], image: Image) -> None:
+    size = float(image.shape[0] * image.shape[1])
+    for box in boxes:
+        left, top, right, bottom = box.box_xyxy_px
+        seen[box.label].add(key, box.score, max(0.0, right - left) * max(0.0, bottom - top) / size)
 
 
 def _fingerprint(pixels: np.ndarray) -> tuple[Any, ...]:

@@ -75,7 +75,13 @@ class ChatNegcapNegater(ChatRole):
 
     def negate(self, requests: Sequence[NegationRequest]) -> list[str | Fault]:
         replies = self._chat.generate([ChatRequest(self._turns(request), request.seed) for request in requests])
-        return [_caption(reply) for reply in replies]
+        return [
+            _caption(reply, request.caption, self._instruction(request))
+            for reply, request in zip(replies, requests, strict=True)
+        ]
+
+    def _instruction(self, request: NegationRequest) -> str:
+        return prompts.REPHRASE if self._style == "retrieval" else prompts.NEGCAP[drawn_order(request)]
 
     def _turns(self, request: NegationRequest) -> tuple[Turn, ...]:
         order = drawn_order(request)
@@ -94,7 +100,7 @@ class ChatRephraser(ChatRole):
 
     def rephrase(self, requests: Sequence[RephraseRequest]) -> list[str | Fault]:
         replies = self._chat.generate([ChatRequest(rephrasing(r.text), r.seed) for r in requests])
-        return [_caption(reply) for reply in replies]
+        return [_caption(reply, r.text, prompts.REPHRASE) for reply, r in zip(replies, requests, strict=True)]
 
 
 def drawn_order(request: NegationRequest) -> Literal["affirmation_first", "negation_first"]:
@@ -121,11 +127,12 @@ def conversation(system: str, examples: Sequence[tuple[str, str]], asked: str) -
 def _object_list(reply: Reply | Fault) -> list[str] | Fault:
     if isinstance(reply, Fault):
         return reply
-    names = prompts.parse_object_list(reply.text)
+    names = prompts.parse_object_list(reply.text) if reply.finish_reason == "stop" else None
     return names if names is not None else unparsable("object names with commas between them", reply)
 
 
-def _caption(reply: Reply | Fault) -> str | Fault:
+def _caption(reply: Reply | Fault, caption: str, instruction: str) -> str | Fault:
     if isinstance(reply, Fault):
         return reply
-    return parse_caption(reply.text) or unparsable("a caption of one line", reply)
+    said = parse_caption(reply.text, caption, instruction) if reply.finish_reason == "stop" else None
+    return said or unparsable("a caption of one line", reply)

@@ -12,10 +12,11 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from negscale.core.stage import Fault
+from negscale.core.stage import Fault, Reject
 
 Image: TypeAlias = np.ndarray  # uint8[H, W, 3], RGB
 Strategy: TypeAlias = Literal["contextual", "random"]
+Order: TypeAlias = Literal["any", "affirmation_first", "negation_first"]  # what the caption says first (NegBench)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class ProposalRequest:
     image_captions: tuple[str, ...]
     strategy: Strategy
     seed: int = 0
+    present: tuple[str, ...] = ()  # objects known to be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,33 @@ class NegationRequest:
 
     caption: str
     absent_object: str
+    seed: int = 0
+    order: Order = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractRequest:
+    """A caption (and its image's name) whose objects are wanted."""
+
+    caption: str
+    image_id: str
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What an option or a caption says: objects that are there and objects that are not."""
+
+    affirmed: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RephraseRequest:
+    """A sentence that is to be said in other words with the same truth value."""
+
+    text: str
+    statement: Statement
     seed: int = 0
 
 
@@ -147,3 +176,45 @@ class Negater(Backend, Protocol):
     """Rewrites each caption so that it states the absence of the object."""
 
     def negate(self, requests: Sequence[NegationRequest]) -> list[str | Fault]: ...
+
+
+class Extractor(Backend, Protocol):
+    """Lists the objects that each caption (or annotation of its image) states; [] where there is none."""
+
+    def extract(self, requests: Sequence[ExtractRequest]) -> list[list[str] | Fault]: ...
+
+
+class ListValidator(Backend, Protocol):
+    """Whether each list holds names of objects and nothing else; None = the answer could not be parsed."""
+
+    def validate(self, lists: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[bool | Fault | None]: ...
+
+
+class Rephraser(Backend, Protocol):
+    """Says each sentence in other words."""
+
+    def rephrase(self, requests: Sequence[RephraseRequest]) -> list[str | Fault]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRequest:
+    """A question answered "no" and a caption of its image that is to state so. `kind`: object, attribute or action."""
+
+    question: str
+    caption: str
+    kind: str
+    seed: int = 0
+
+
+class Merger(Backend, Protocol):
+    """Writes what each question's "no" denies into the caption; a Reject where the question does not lend itself."""
+
+    def merge(self, requests: Sequence[MergeRequest]) -> list[str | Reject | Fault]: ...
+
+
+class DualEncoder(Backend, Protocol):
+    """Pictures and texts as vectors of one space; rows have unit L2 norm, so that a dot product is the cosine."""
+
+    def encode_images(self, images: Sequence[Image]) -> np.ndarray: ...  # float32[N, D]
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray: ...  # float32[N, D]

@@ -29,6 +29,75 @@ VERIFICATION = pa.schema([("presence_score", pa.float32()), ("verifier_raw", pa.
 NEGATED_CAPTION = pa.schema([("negated_caption", pa.string())])
 CAPTION_CHECK = pa.schema([("negation_form", pa.string()), ("negation_position", pa.string())])
 
+EXTRACTED = pa.schema([("extracted_objects", pa.list_(pa.string()))])
+PROPOSED = pa.schema([("proposed_objects", pa.list_(pa.string()))])
+OBJECT_LISTS = pa.schema([  # after verification
+    ("positive_objects", pa.list_(pa.string())), ("negative_objects", pa.list_(pa.string())),
+])  # fmt: skip
+STATEMENT = pa.struct([("affirmed", pa.list_(pa.string())), ("denied", pa.list_(pa.string()))])
+MCQ = pa.schema([
+    ("options", pa.list_(pa.string())), ("answer", pa.int8()),  # the index of the true option
+    ("question_type", pa.string()),  # positive | negative | hybrid | modified_positive, of the true option
+    ("option_statements", pa.list_(STATEMENT)),
+])  # fmt: skip
+
+URL_CAPTION = pa.schema([  # a row of a URL list; what `CAPTION` has beside the image, which a fetch stage adds
+    ("url", pa.string()), ("caption", pa.string()), ("image_captions", pa.list_(pa.string())),
+    ("image_id", pa.string()), ("caption_id", pa.string()),
+])  # fmt: skip
+FETCHED = pa.schema([("image", IMAGE), ("fetched_url", pa.string())])  # fetched_url: where the redirects ended
+IMAGE_OBJECTS = pa.schema([("image", IMAGE), ("image_id", pa.string()), ("objects", pa.list_(pa.string()))])
+INSTANCE = pa.struct([  # one annotated object of an image
+    ("id", pa.string()), ("category", pa.string()), ("box_xywh_px", pa.list_(pa.float32())), ("crowd", pa.bool_()),
+])  # fmt: skip
+EXPRESSION = pa.schema([
+    ("image", IMAGE), ("image_id", pa.string()), ("expression", pa.string()), ("expression_id", pa.string()),
+    ("referred_id", pa.string()), ("instances", pa.list_(INSTANCE)),  # every annotated object; one has `referred_id`
+])  # fmt: skip
+DENIAL = pa.schema([
+    ("negation_cue", pa.string()), ("negation_form", pa.string()), ("negation_position", pa.string()),
+    ("denied", pa.string()),  # the phrase in the cue's scope
+])  # fmt: skip
+REFERRING = pa.schema([
+    ("boxes_xywh_px", pa.list_(pa.list_(pa.float32()))),  # candidates, enlarged; in the order of `candidate_ids`
+    ("candidate_ids", pa.list_(pa.string())), ("target", pa.int16()),  # index of the referred object
+])  # fmt: skip
+DENIAL_EVIDENCE = pa.schema([
+    ("denial_checked", pa.bool_()),  # annotations can tell whether the denial holds of the target, and it does
+    ("all_negatives_fail", pa.bool_()),  # it is false of each other candidate; null = annotations cannot tell
+])  # fmt: skip
+
+QUESTION = pa.schema([  # one yes/no question of VQA with the captions of its image
+    ("image", IMAGE), ("image_captions", pa.list_(pa.string())), ("image_caption_ids", pa.list_(pa.string())),
+    ("image_id", pa.string()), ("question", pa.string()), ("question_id", pa.string()),
+    ("question_type", pa.string()), ("answer_type", pa.string()),  # as VQA labels them: "is there a", "yes/no"
+    ("multiple_choice_answer", pa.string()),  # the commonest answer
+    ("answers", pa.list_(pa.string())), ("answer_confidences", pa.list_(pa.string())),  # one per annotator, as written
+])  # fmt: skip
+NO_VOTES = pa.schema([("no_votes", pa.int16()), ("votes", pa.int16())])
+NEGATION_KIND = pa.schema([("negation_kind", pa.string())])  # object, attribute or action
+MERGED_CAPTION = pa.schema([("caption", pa.string()), ("caption_id", pa.string()), ("negated_caption", pa.string())])
+PRESENCE = pa.schema([  # an image with what is known to be in it and what is known not to be; other objects are unknown
+    pa.field("image_id", pa.string(), nullable=False), pa.field("image_path", pa.string(), nullable=False),
+    pa.field("present", pa.list_(pa.string()), nullable=False), pa.field("absent", pa.list_(pa.string()), nullable=False),
+])  # fmt: skip
+
+VIDEO = pa.schema([
+    ("video_uri", pa.string()), ("video_id", pa.string()), ("captions", pa.list_(pa.string())), ("split", pa.string()),
+    ("start_s", pa.float32()), ("end_s", pa.float32()),  # the clip within the video that it was cut from
+])  # fmt: skip
+FINDINGS = pa.schema([  # findings in none of the three lists were not mentioned
+    ("image", IMAGE), ("image_id", pa.string()), ("patient_id", pa.string()), ("view", pa.string()),
+    ("present", pa.list_(pa.string())), ("absent", pa.list_(pa.string())), ("uncertain", pa.list_(pa.string())),
+])  # fmt: skip
+FINDING_QUESTION = pa.schema([
+    ("image", IMAGE), ("image_id", pa.string()), ("patient_id", pa.string()),
+    ("question_type", pa.string()),  # control | negation
+    ("finding", pa.string()), ("other_finding", pa.string()),  # control: what the wrong text names
+    ("finding_present", pa.bool_()), ("within_balance", pa.bool_()),
+])  # fmt: skip
+TWO_OPTIONS = pa.schema([("options", pa.list_(pa.string())), ("answer", pa.int8())])
+
 
 def extend(base: pa.Schema, added: pa.Schema) -> pa.Schema:
     """`base` followed by `added`; a column has exactly one writer."""

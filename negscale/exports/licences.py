@@ -16,7 +16,10 @@ _BY_PREFIX = {
     "Qwen/Qwen2-VL-2B-": _APACHE,
     "Qwen/Qwen2-VL-7B-": _APACHE,
     "Qwen/Qwen2.5-VL-7B-": _APACHE,
+    "Qwen/Qwen3.6-": _APACHE,
     "google/owlv2-": _APACHE,
+    "google/owlvit-": _APACHE,
+    "iSEE-Laboratory/llmdet_": _APACHE,
     "Salesforce/blip-itm-": ("BSD-3-Clause", "https://opensource.org/license/bsd-3-clause"),
 }
 _OURS = "no weights: part of negscale (Apache-2.0)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from negscale.backends.openai_chat import OpenAIChat, OpenAIChatConfig
 from negscale.backends.tiny.chat import TinyChatConfig
 from negscale.backends.vllm import Sampling, VllmChatConfig, VllmEngineConfig
 from negscale.core.backend import ChatModel, ChatRequest, Reply, Turn
 from negscale.core.stage import Fault
+from tests.unit.backends.chat_server import ServerProcess
 
 
 def small_llama(folder: Path) -> ChatModel:
@@ -30,7 +33,20 @@ def small_llama(folder: Path) -> ChatModel:
     ).build()
 
 
+class OverHttp(OpenAIChat):
+    """The HTTP backend together with the server that it asks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = ServerProcess(folder)
+        super().__init__(OpenAIChatConfig(model="tiny", base_url=self._server.base_url, images_per_prompt=1))
+
+    def close(self) -> None:
+        super().close()
+        self._server.close()
+
+
 MODELS: dict[str, Callable[[Path], ChatModel]] = {
+    "openai_chat": OverHttp,
     "tiny_chat": lambda folder: TinyChatConfig().build(),
     "vllm_chat": small_llama,
 }
@@ -43,8 +59,9 @@ NEEDS_VLLM = [
 ]
 
 
-@pytest.fixture(scope="module", params=["tiny_chat", pytest.param("vllm_chat", marks=NEEDS_VLLM)])
+@pytest.fixture(scope="module", params=["tiny_chat", "openai_chat", pytest.param("vllm_chat", marks=NEEDS_VLLM)])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatModel]:
+    os.environ.setdefault("NO_PROXY", "127.0.0.1")
     built = MODELS[request.param](tmp_path_factory.mktemp("model"))
     built.load()
     yield built

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from negscale.backends.hf_detectors import HfDetectorConfig, HfZeroShotDetectorConfig
 from negscale.backends.onnx_detector import OnnxDetectorConfig
 from negscale.core.backend import Detector
 from negscale.core.stage import Fault
@@ -18,23 +19,41 @@ def onnx(folder: Path) -> Detector:
     return OnnxDetectorConfig(layout="fastestdet", model=str(write_colour_detector(folder / "colours.onnx"))).build()
 
 
-DETECTORS: dict[str, Callable[[Path], Detector]] = {"onnx_detector": onnx}
+def hf_closed(folder: Path) -> Detector:
+    from tests.unit.backends.made_vision import make_detr
+
+    return HfDetectorConfig(model="made/detr", path=str(make_detr(folder))).build()
+
+
+def hf_open(folder: Path) -> Detector:
+    from tests.unit.backends.made_vision import make_owl
+
+    return HfZeroShotDetectorConfig(model="made/owl", path=str(make_owl(folder))).build()
+
+
+DETECTORS: dict[str, Callable[[Path], Detector]] = {
+    "onnx_detector": onnx, "hf_detector": hf_closed, "hf_zero_shot_detector": hf_open,
+}  # fmt: skip
+SEES = {"onnx_detector"}  # the others have random weights
 PICTURES = [picture("red"), picture("green", "red"), picture(), picture("blue", "blue", "green")]
 
 
 @pytest.fixture(params=sorted(DETECTORS))
 def detector(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Detector]:
+    if request.param.startswith("hf_"):
+        pytest.importorskip("transformers")
     built = DETECTORS[request.param](tmp_path)
     built.load()
     yield built
     built.close()
 
 
-def test_one_answer_per_picture_in_order(detector: Detector) -> None:
+def test_one_answer_per_picture_in_order(detector: Detector, request: pytest.FixtureRequest) -> None:
     answers = detector.detect(PICTURES, [["person"]] * 4)
     best = [answer[0].score if isinstance(answer, list) and answer else 0.0 for answer in answers]
     assert len(answers) == 4
-    assert [score > 0.5 for score in best] == [True, True, False, False]
+    if request.node.callspec.params["detector"] in SEES:
+        assert [score > 0.5 for score in best] == [True, True, False, False]
     assert detector.detect([], []) == []
 
 
@@ -63,7 +82,8 @@ def test_a_bad_request_is_a_fault_and_spares_its_mates(detector: Detector) -> No
     answers = detector.detect([PICTURES[0], np.zeros((4, 4), np.uint8), PICTURES[0]], [["person"]] * 3)
     assert isinstance(answers[1], Fault)
     assert isinstance(answers[0], list)
-    assert answers[0] == answers[2]
+    if detector.exact:
+        assert answers[0] == answers[2]
     if detector.vocabulary is not None:
         (unknown,) = detector.detect([PICTURES[0]], [["unheard-of thing"]])
         assert isinstance(unknown, Fault)
