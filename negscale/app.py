@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from negscale import __version__
+from negscale.backends.config import check_access
 from negscale.core import config as configs
 from negscale.core.config import Config
 from negscale.core.errors import ConfigError
@@ -62,6 +63,7 @@ def prepare(name: str, fragments: Sequence[str] = (), overrides: Sequence[str] =
 
 def prepare_config(recipe: Recipe, config: Any, fork: bool = False) -> Prepared:
     """As `prepare`, from a config object."""
+    check_access(config)
     listing = recipe.source(config).list()
     config = recipe.prepare(config, listing)
     facts = {role: backend.id for role, backend in recipe.backends(config).items()}
@@ -122,6 +124,11 @@ def pipeline_of(run: RunFolder) -> Pipeline:
     """The pipeline of a run, to ask for its stages and columns; lists and loads nothing."""
     recipe, config = _config_of(run)
     return recipe.build(config)
+
+
+def reader_of(run: RunFolder, overrides: Sequence[str] = ()) -> Any:
+    """Reads the images that a run's rows refer to; lists nothing. overrides: corrected locations (``source.root=...``)."""
+    return _config_of(run, overrides)[1].source.reader()
 
 
 def _config_of(run: RunFolder, overrides: Sequence[str] = ()) -> tuple[Recipe, Any]:

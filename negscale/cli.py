@@ -5,8 +5,12 @@ Exit codes: 0 done, 2 configuration or plan, 3 quarantine over budget, 4 fatal, 
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import json
+import re
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -14,10 +18,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from negscale import __version__, app, verbs
+from negscale import __version__, app, data_verbs, verbs
 from negscale.core.errors import NegscaleError, QuarantineBudgetError
 from negscale.core.run import Manifest
 from negscale.report import terminal
+from negscale.report.questions import questions_table
+from negscale.report.review import review_table
 from negscale.storage.run_folder import RunFolder
 
 cli = typer.Typer(
@@ -107,17 +113,63 @@ def retry(
 
 
 @cli.command()
+def review(
+    run: RunUri,
+    overrides: Overrides = None,
+    sample: Annotated[int, typer.Option("--sample", help="Kept rows to look at, drawn uniformly.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Of the sample; the same seed shows the same rows.")] = 0,
+    reviewer: Annotated[str, typer.Option("--reviewer", help="Name kept with the answers; default: the user.")] = "",
+    port: Annotated[int, typer.Option("--port", help="Of the page on 127.0.0.1; default: a free one.")] = 0,
+    summary: Annotated[bool, typer.Option("--summary", help="Only print the precision that the answers give.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a random sample of kept rows by eye: a local page with keys; the precision goes to status, card and manifest."""
+    if not summary:
+        name = reviewer or re.sub(r"[^A-Za-z0-9_-]", "-", getpass.getuser())
+        with verbs.review_server(RunFolder(run), name, sample, seed, port, overrides or []) as server:
+            _err.print(f"open {server.url} and answer there; Ctrl-C here when done", soft_wrap=True, markup=False)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+    facts = verbs.review_summary(RunFolder(run))
+    _show(review_table(facts), facts, as_json)
+
+
+@cli.command()
 def export(
     run: RunUri,
     to: Annotated[str, typer.Option("--to", help=f"One of {', '.join(verbs.EXPORTS)}.")],
+    overrides: Overrides = None,
     out: Annotated[str, typer.Option("--out", help="File or folder to write; default: beside the run.")] = "",
     allow_over_budget: Annotated[bool, typer.Option("--allow-over-budget")] = False,
-    licence: Annotated[str, typer.Option("--license", help="Licence id for the card, e.g. cc-by-4.0 (parquet).")] = "",
+    licence: Annotated[str, typer.Option("--license", help="Licence id for the card, e.g. cc-by-4.0.")] = "",
+    chat_format: Annotated[str, typer.Option("--chat-format", help="Of chat-json: llava or sharegpt.")] = "llava",
+    rows_per_file: Annotated[int, typer.Option("--rows-per-file", help="Of webdataset and parquet.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """Write a finished run in a format that others read: coco-json (NegationCLIP's) or parquet (with a card)."""
-    result = verbs.export(RunFolder(run), to, out, allow_over_budget, licence)
+    """Write a finished run in a format that others read: a file (the -json ones of papers) or a folder with a card."""
+    options = verbs.ExportOptions(
+        allow_over_budget=allow_over_budget, license_id=licence, chat_format=chat_format, rows_per_file=rows_per_file
+    )
+    result = verbs.export(RunFolder(run), to, out, options, overrides or [])
     _show(f"{result['rows']:,} rows written to {result['path']}", result, as_json)
+
+
+cli.command()(data_verbs.scan)
+cli.command()(data_verbs.guard)
+
+
+@cli.command("audit-questions")
+def audit_questions(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="NegBench MCQ CSV, VALSE or SugarCrepe JSON.")],
+    page: Annotated[str, typer.Option("--html", metavar="PAGE", help="Also write one HTML page with charts.")] = "",
+    objects: Annotated[
+        str, typer.Option("--objects", help="Class names beyond COCO's and Pascal VOC's: hat,tree")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show how much of multiple-choice questions can be solved without their images."""
+    facts = verbs.audit_questions(files, [name for name in objects.split(",") if name.strip()], page)
+    _show(questions_table(facts), facts, as_json)
 
 
 @cli.command()
@@ -130,7 +182,7 @@ def _finished(uri: str, manifest: Manifest, as_json: bool) -> None:
     mix = verbs.negation_mix(RunFolder(uri))
     _show(terminal.counts_table(manifest), {"run": uri, **asdict(manifest), **({"mix": mix} if mix else {})}, as_json)
     if mix and not as_json:
-        _err.print(terminal.mix_table(mix["forms"], mix["positions"]))
+        _err.print(terminal.mix_table(mix))
     _err.print(f"run folder: {uri}", soft_wrap=True)
     if manifest.status == "over_budget":
         raise QuarantineBudgetError(

@@ -20,18 +20,24 @@ from negscale.core.explode import Explode
 from negscale.core.run import judge_budget
 from negscale.executors import drive
 from negscale.executors.pools import Cluster, plan_pools, shards_per_block
-from negscale.exports.coco_json import export_coco_json
-from negscale.exports.parquet import export_parquet
+from negscale.exports.formats import FORMATS, ExportOptions
 from negscale.planning.preview import preview_listing, preview_pipeline
+from negscale.questions.audit import audit_files
 from negscale.report import terminal
+from negscale.report.questions_page import questions_page
+from negscale.report.review import review_table
+from negscale.review.sample import draw_sample
+from negscale.review.server import ReviewServer
+from negscale.review.session import Session
+from negscale.review.summary import current_summary, record, record_if_new
 from negscale.storage.audit import AuditReport
 from negscale.storage.audit import audit as audit_run
-from negscale.storage.folder import LocalFolder, attempt_name
+from negscale.storage.folder import LocalFolder, attempt_name, open_folder
 from negscale.storage.parts import KINDS, sum_digests
 from negscale.storage.row_story import RowStory, find_row
 from negscale.storage.run_folder import RunFolder
 
-EXPORTS = ("coco-json", "parquet")
+EXPORTS = tuple(FORMATS)
 
 
 # -- plan ---------------------------------------------------------------------------------------------------------------
@@ -200,7 +206,7 @@ def status(run: RunFolder) -> dict[str, Any]:
         "rejections": dict(sorted(reasons.items(), key=lambda i: -i[1])),
         "faults": dict(sorted(faults.items(), key=lambda i: -i[1])),
         "retried_shards": sum(c.generation > 0 for c in commits), "seconds": manifest.seconds if manifest else None,
-        "mix": negation_mix(run) if manifest else None,
+        "mix": negation_mix(run) if manifest else None, "review": current_summary(run) or None,
     }  # fmt: skip
 
 
@@ -221,7 +227,11 @@ def status_table(facts: Mapping[str, Any]) -> RenderableType:
         f"read · {facts['retried_shards']} shards retried · fingerprint {facts['fingerprint']}"
     )
     mix = facts["mix"]
-    return Group(table, *([terminal.mix_table(mix["forms"], mix["positions"])] if mix else []), Text(text))
+    review = facts["review"]
+    return Group(
+        table, *([terminal.mix_table(mix)] if mix else []),
+        *([review_table(review)] if review else []), Text(text),
+    )  # fmt: skip
 
 
 def audit(run: RunFolder) -> AuditReport:
@@ -240,30 +250,59 @@ def why(run: RunFolder, row_id: str) -> tuple[RowStory, list[tuple[str, list[str
     return story, stages
 
 
+_MIX = ("negation_form", "negation_position", "negation_kind", "caption_order", "question_type")
+
+
 def negation_mix(run: RunFolder) -> dict[str, dict[str, int]] | None:
-    """Kept captions per negation form and position; None for runs without those columns."""
-    forms: dict[str, int] = {}
-    positions: dict[str, int] = {}
-    columns = ["negation_form", "negation_position"]
-    schema = app.pipeline_of(run).plan()
-    if not set(columns) <= set(schema.names):
-        return None
-    for _, table in run.tables("data", columns):
-        for into, column in ((forms, columns[0]), (positions, columns[1])):
-            for value in table[column].to_pylist():
-                into[value] = into.get(value, 0) + 1
-    return {"forms": forms, "positions": positions}
+    """Kept rows per negation form, position, kind and question type, whichever the run has; None where it has none."""
+    names = set(app.pipeline_of(run).plan().names)
+    columns = [name for name in _MIX if name in names]
+    mix: dict[str, dict[str, int]] = {name: {} for name in columns}
+    for _, table in run.tables("data", columns) if columns else ():
+        for name in columns:
+            for value in table[name].to_pylist():
+                mix[name][str(value)] = mix[name].get(str(value), 0) + 1
+    return mix or None
 
 
-def export(run: RunFolder, to: str, out: str, allow_over_budget: bool, licence: str = "") -> dict[str, Any]:
-    """Write a finished run in another format. Raises PlanError for unfinished runs, ConfigError for unknown formats."""
+def review_server(
+    run: RunFolder, reviewer: str, size: int = 200, seed: int = 0, port: int = 0, overrides: Sequence[str] = ()
+) -> ReviewServer:
+    """The page on which `reviewer` checks a sample of kept rows; serves once it is entered."""
+    images = app.reader_of(run, overrides)
+    return ReviewServer(Session(run, draw_sample(run, size, seed), images, reviewer, seed), port)
+
+
+def review_summary(run: RunFolder) -> dict[str, Any]:
+    """Figures of all reviewers' answers, which are also written to the run folder and its manifest."""
+    run.record()
+    return record(run)
+
+
+def export(
+    run: RunFolder, to: str, out: str, options: ExportOptions | None = None, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write a finished run in another format. Raises PlanError for unfinished runs, ConfigError for unknown formats.
+
+    overrides: corrected locations of the images (``source.root=...``), for formats that hold them.
+    """
     if to not in EXPORTS:
         raise ConfigError(f"--to {to!r} is unknown; known: {', '.join(EXPORTS)}")
     if run.manifest() is None:
         raise PlanError(f"run {run.uri} is not finished; finish it with negscale generate first")
-    default = f"{run.uri}/export/{'annotations.json' if to == 'coco-json' else 'parquet'}"
-    if to == "coco-json":
-        result = export_coco_json(run, out or default, allow_over_budget=allow_over_budget)
-    else:
-        result = export_parquet(run, out or default, allow_over_budget=allow_over_budget, license_id=licence)
+    record_if_new(run)  # so that the card shows what people found
+    result = FORMATS[to](run, out, functools.partial(app.reader_of, run, overrides), options or ExportOptions())
     return {"format": to, "path": result.path, "rows": result.rows}
+
+
+# -- questions ----------------------------------------------------------------------------------------------------------
+
+
+def audit_questions(paths: Sequence[str], objects: Sequence[str], page: str) -> list[dict[str, Any]]:
+    """Blind audits of question files; `page`: where to write them as HTML, "" for nowhere."""
+    facts = [audit.facts() for audit in audit_files(paths, objects)]
+    if page:
+        html = questions_page(facts)
+        folder, _, name = page.rpartition("/")
+        open_folder(folder or ".").write(name, html.encode())
+    return facts

@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 
 from negscale.core.errors import ConfigError
-from negscale.pipelines import negationclip
+from negscale.pipelines import chexpert_binary, fetch, negationclip, negationclip_p2, negbench, negrefcocog
 from negscale.pipelines.recipe import Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (negationclip.P1,)}
+_ALL = (
+    negationclip.P1, negationclip_p2.P2, *negbench.RECIPES, negrefcocog.NEGREFCOCOG, chexpert_binary.CHEXPERT_BINARY,
+    fetch.FETCH,
+)  # fmt: skip
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 
 
 def find_recipe(name: str) -> Recipe:

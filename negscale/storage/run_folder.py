@@ -4,6 +4,7 @@ config.yaml      the resolved config, as it ran        shards.parquet   the shar
 run.json         identity and fingerprint              index.parquet    rows of one-file sources, a row group a shard
 data/ rejected/ quarantine/   parts                    manifest.json    written last
 attempts/        journal of running shards (gone at the end)            lock/   the driver that holds the folder
+review/          answers of people who checked rows, and what they come to
 """
 
 from __future__ import annotations

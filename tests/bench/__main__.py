@@ -6,14 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import control_plane, fraction_of_ideal, p1_cpu, planning
+from tests.bench import control_plane, fetch, fraction_of_ideal, p1_cpu, planning, scan
 from tests.bench.report import Bench, LegError
 
 BENCHES = {
     "planning": planning,
+    "scan": scan,
     "control_plane": control_plane,
     "p1_cpu": p1_cpu,
     "fraction_of_ideal": fraction_of_ideal,
+    "fetch": fetch,
 }
 
 
