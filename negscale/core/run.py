@@ -87,7 +87,9 @@ class Manifest:
     code: str = ""  # version and commit, "+dirty" when the tree was
     seconds: float = 0.0  # over all incarnations of the driver
     incarnations: int = 1
-    reviews: dict[str, Any] = field(default_factory=dict)  # figures of people's checks, added after the run; see review/
+    reviews: dict[str, Any] = field(
+        default_factory=dict
+    )  # figures of people's checks, added after the run; see review/
 
 
 def judge_budget(quarantined: int, rows: int, budget: float) -> Status:

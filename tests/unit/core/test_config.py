@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from negscale import app
@@ -74,6 +76,20 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         app.load_config("negationclip_p1", ["backends/tinny"])
 
 
-def test_every_committed_fragment_loads() -> None:
-    for fragment in ("backends/tiny", "backends/photos_cpu", "backends/negationclip_paper", "runtime/laptop"):
-        app.load_config("negationclip_p1", [fragment])
+_CAPTIONS, _QUESTIONS = ("negbench_negcap", "negbench_retrieval_neg"), ("negbench_negmcq", "negbench_mcq_neg")
+_USERS = {  # fragment -> recipes that it serves
+    "tiny": ("negationclip_p1",), "photos_cpu": ("negationclip_p1",), "negationclip_paper": ("negationclip_p1",),
+    "tiny_vllm": ("negationclip_p1",), "today": ("negationclip_p1",), "today_detector": ("negationclip_p1",),
+    "negationclip_p2_paper": ("negationclip_p2",), "p2_photos_cpu": ("negationclip_p2",),
+    "negbench_paper": (*_CAPTIONS, *_QUESTIONS), "negbench_paper_captions": _CAPTIONS,
+    "negbench_paper_questions": _QUESTIONS, "negbench_paper_detector": ("negationclip_p1", *_CAPTIONS, *_QUESTIONS),
+    "negbench_photos_cpu": _CAPTIONS, "negbench_annotated": _QUESTIONS,
+}  # fmt: skip
+
+
+def test_every_committed_fragment_loads_in_its_recipes() -> None:
+    folder = Path(__file__).parents[3] / "configs" / "backends"
+    assert {path.stem for path in folder.glob("*.yaml")} == set(_USERS)
+    for fragment, recipes in _USERS.items():
+        for recipe in recipes:
+            app.load_config(recipe, [f"backends/{fragment}", "runtime/laptop"])

@@ -84,7 +84,7 @@ def test_a_missing_column_names_those_that_exist(tmp_path: Path) -> None:
         config(tmp_path).build().list()
     with pytest.raises(ConfigError, match=r"source\.caption_column.*int64; expected text"):
         config(tmp_path, image_column="url", caption_column="n").build().list()
-    with pytest.raises(ConfigError, match="list<.*int64>; expected text, or a list of texts"):
+    with pytest.raises(ConfigError, match=r"list<.*int64>; expected text, or a list of texts"):
         config(tmp_path, image_column="url", caption_column="lists").build().list()
     with pytest.raises(ConfigError, match=r"no file matches '\*\*/\*\.tar'; there is: x.parquet"):
         config(tmp_path, files="**/*.tar").build().list()
