@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 K ?=
 
-.PHONY: demo test lint bench bench-full accept lock clean
+.PHONY: demo test lint bench bench-full accept tiny-models lock clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	@echo "installing into .venv"
@@ -30,6 +30,9 @@ bench: .venv/.installed ## Measurements beside their baselines, JSON in bench-ou
 
 bench-full: .venv/.installed ## All cells, resumable
 	$(PY) -m tests.bench --full
+
+tiny-models: .venv/.installed ## Train the tiny models anew on drawn scenes (about half an hour on 2 cores)
+	$(PY) -m negscale.tiny_models train
 
 lock: ## Write requirements.lock anew (no hosts in it)
 	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report --extra models pyproject.toml -o requirements.lock

@@ -36,7 +36,7 @@ def template(affirmed: Sequence[str], denied: Sequence[str], medium: str = "imag
     """NegBench's wording. Raises ValueError when nothing is stated: there is no "does not feature None".
 
     >>> template(["knife"], ["scissors"])
-    'This image features a knife, but not scissors'
+    'This image features a knife, but not a pair of scissors'
     >>> template([], ["apple"], "video"), template(["cup", "orange"], [])
     ('This video does not feature an apple', 'This image features a cup and an orange')
     """

@@ -248,12 +248,12 @@ def test_identity_is_the_weights_not_the_place(folders: dict[str, Path]) -> None
     assert DetectorJudgeConfig(detectors={"d": {**first.model_dump(), "run": {"gpus": 0.5}}}).resources().gpus == 0.5
 
 
-@pytest.mark.parametrize("name", ["negbench_paper", "today", "today_detector"])
+@pytest.mark.parametrize("name", ["negbench_paper_detector", "today", "today_detector"])
 def test_shipped_configs_load(name: str) -> None:
     names = ("recipes/negationclip_p1", "backends/today", f"backends/{name}")
     loaded_config = load(P1Config, [(n, (CONFIGS / f"{n}.yaml").read_text()) for n in names])
     verifier: Any = loaded_config.verifier
-    if name == "negbench_paper":
+    if name == "negbench_paper_detector":
         owl = verifier.detectors["owlvit"]
         assert (owl.model, owl.prompt, verifier.threshold) == ("google/owlvit-base-patch32", "A photo of {object}", 0.1)
     elif name == "today":
