@@ -65,7 +65,9 @@ class Stage(ABC):
     reads: pa.Schema  # columns handed to process() beside `id`
     writes: pa.Schema  # columns added; each has exactly one writer in a pipeline
     resources: Resources = Resources()
-    ill_when_all_fail: bool = True  # a shard whose rows all break alike stops the run; off where the outside can do that
+    ill_when_all_fail: bool = (
+        True  # a shard whose rows all break alike stops the run; off where the outside can do that
+    )
 
     def identity(self) -> Mapping[str, Any]:
         """What bears on the output beside name and version (prompt texts, thresholds); JSON values."""
