@@ -205,6 +205,7 @@ class VllmChat:
             "enable_prefix_caching": engine.enable_prefix_caching,
             "enforce_eager": engine.enforce_eager,
             "limit_mm_per_prompt": {"image": config.images_per_prompt, "video": 0, "audio": 0},
-            **({"kv_cache_memory_bytes": int(engine.cpu_cache_gb * GIB)} if cpu else
+            # a prompt computed in pieces rewinds its seeded generator, which those of the CPU cannot: vLLM 0.32 dies of it
+            **({"kv_cache_memory_bytes": int(engine.cpu_cache_gb * GIB), "enable_chunked_prefill": False} if cpu else
                {"gpu_memory_utilization": engine.gpu_memory_utilization}),
         }  # fmt: skip

@@ -1,0 +1,115 @@
+"""How good the tiny models are, on scenes that none of them learnt from, through plain transformers.
+
+Chat models are asked through P1's own roles, so that a figure counts what a pipeline would get.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from negscale.backends.chat_roles import ChatJudge, ChatNegater, ChatProposer
+from negscale.core.backend import NegationRequest, Picture, Proposal, ProposalRequest, Verdict
+from negscale.datasets.toy_icons import OBJECTS
+from negscale.datasets.toy_scenes import Scene, captions, scene
+from negscale.language.check import check_negated_caption
+from negscale.tiny_models.answering import TransformersChat
+from negscale.tiny_models.encoder import embed, pairs
+from negscale.tiny_models.files import Name
+from negscale.tiny_models.lessons import TEST_WORLD, exams, objects_in
+
+Figures = dict[str, float]
+
+
+def measure(name: Name, folder: Path) -> Figures:
+    """The figures of one model; see the function of its name."""
+    return {"text": text_figures, "vision": vision_figures, "encoder": encoder_figures}[name](folder)
+
+
+def text_figures(folder: Path, scenes: int = 64) -> Figures:
+    """Shares of good answers: objects of toyworld that the caption does not mention, captions that pass the check."""
+    chat = TransformersChat(folder, temperature=0.7, batch=64)
+    chat.load()
+    said = [captions(scene(TEST_WORLD, index), TEST_WORLD, index, 1)[0] for index in range(scenes)]
+    answers = ChatProposer(chat).propose([ProposalRequest(text, (text,), "contextual") for text in said])
+    named = [answer[0].object if isinstance(answer, list) and answer else "" for answer in answers]
+    good = [name in set(OBJECTS) - objects_in(text) for name, text in zip(named, said, strict=True)]
+    present = [name in scene(TEST_WORLD, index).names for index, name in enumerate(named) if good[index]]
+    random = ChatProposer(chat).propose([ProposalRequest("", (), "random")] * scenes)
+    any_object = [isinstance(answer, list) and answer[0].object in OBJECTS for answer in random]
+    different = {answer[0].object for answer in random if isinstance(answer, list) and isinstance(answer[0], Proposal)}
+    absent = [
+        next(name for name in OBJECTS[index % 16 :] + OBJECTS if name not in objects_in(text))
+        for index, text in enumerate(said)
+    ]
+    written = ChatNegater(chat).negate([NegationRequest(*both) for both in zip(said, absent, strict=True)])
+    passed = [
+        isinstance(text, str) and check_negated_caption(caption, text, name).accepted
+        for caption, text, name in zip(said, written, absent, strict=True)
+    ]
+    return {
+        "proposals_good": _share(good), "proposals_present": _share(present), "random_proposals_good": _share(any_object),
+        "random_objects": float(len(different)), "negations_pass_check": _share(passed), "scenes": float(scenes),
+    }  # fmt: skip
+
+
+def vision_figures(folder: Path, scenes: int = 128) -> Figures:
+    """Answers to as many questions about present as about absent objects."""
+    chat = TransformersChat(folder, accepts_images=True, batch=64, max_new_tokens=4)
+    chat.load()
+    asked = [
+        (index, exam.pixels, *question)
+        for index, exam in enumerate(exams(TEST_WORLD, range(scenes), 4))
+        for question in exam.asked
+    ]
+    verdicts = ChatJudge(chat).judge(
+        [Picture(pixels, str(index)) for index, pixels, _, _ in asked], [name for _, _, name, _ in asked]
+    )
+    said = [verdict.accept if isinstance(verdict, Verdict) else None for verdict in verdicts]
+    truth = [there for *_, there in asked]
+    called_absent = [not there for answer, there in zip(said, truth, strict=True) if answer is False]
+    return {
+        "accuracy": _share([answer == there for answer, there in zip(said, truth, strict=True)]),
+        "absent_precision": _share(called_absent), "unparsable": _share([answer is None for answer in said]),
+        "questions": float(len(asked)),
+    }  # fmt: skip
+
+
+def encoder_figures(folder: Path, batches: int = 8, among: int = 64) -> Figures:
+    """Recall at 1 among 64, what one who sees all would reach (captions may fit several pictures), and negation.
+
+    `negation_accuracy` is the share of pictures that lie nearer to "CAPTION with no X" than to "CAPTION with a X", X
+    being absent: 0.5 or less = negation is not understood ("no" is in no caption that the model has seen).
+    """
+    right: dict[str, list[float]] = {"image_to_text": [], "text_to_image": [], "at_best": [], "negation": []}
+    for batch in range(batches):
+        scenes = range(batch * among, (batch + 1) * among)
+        drawn = [scene(TEST_WORLD, index) for index in scenes]
+        images, texts = pairs(TEST_WORLD, scenes)
+        absent = [next(o for o in OBJECTS[i % 16 :] + OBJECTS if o not in what.names) for i, what in enumerate(drawn)]
+        bare = [text.rstrip(".") for text in texts]
+        denied = [f"{text} with no {name}" for text, name in zip(bare, absent, strict=True)]
+        stated = [f"{text} with a {name}" for text, name in zip(bare, absent, strict=True)]
+        seen, written = embed(folder, images, [*texts, *denied, *stated])
+        written, no, yes = np.split(written, 3)
+        scores = seen @ written.T
+        right["image_to_text"] += (scores.argmax(1) == np.arange(among)).tolist()
+        right["text_to_image"] += (scores.argmax(0) == np.arange(among)).tolist()
+        fits = [[_fits(text, what) for text in texts] for what in drawn]
+        right["at_best"] += (1 / np.sum(fits, axis=1)).tolist()
+        right["negation"] += ((seen * no).sum(1) > (seen * yes).sum(1)).tolist()
+    return {
+        "image_to_text_r1": _share(right["image_to_text"]), "text_to_image_r1": _share(right["text_to_image"]),
+        "image_to_text_r1_at_best": _share(right["at_best"]), "negation_accuracy": _share(right["negation"]),
+        "pairs": float(batches * among), "among": float(among),
+    }  # fmt: skip
+
+
+def _fits(text: str, what: Scene) -> bool:
+    """Whether place and objects of a caption are those of a scene; positions are not looked at."""
+    return what.place.phrase in text and objects_in(text) <= what.names
+
+
+def _share(values: list[bool] | list[float]) -> float:
+    return round(float(np.mean(values)), 4) if values else float("nan")
