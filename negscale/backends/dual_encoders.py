@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +71,7 @@ class OpenClipEncoderConfig(Config):
 EncoderConfig = Annotated[HfDualEncoderConfig | OpenClipEncoderConfig, Field(discriminator="kind")]
 
 
-class _TorchEncoder:
+class _TorchEncoder(ABC):
     """Batching and unit length; a subclass says how a batch is encoded."""
 
     exact = False  # a batch mate may change the last bits
@@ -81,8 +82,8 @@ class _TorchEncoder:
         self._loading = threading.Lock()
 
     @property
-    def id(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def id(self) -> str: ...
 
     def load(self) -> None:
         """Load model, image processing and tokenizer. Raises ConfigError when the model cannot be had."""
@@ -124,14 +125,14 @@ class _TorchEncoder:
     def _width(self) -> int:
         return int(self._texts(["a"]).shape[-1])
 
-    def _load(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _load(self) -> Any: ...
 
-    def _images(self, images: Sequence[Image]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _images(self, images: Sequence[Image]) -> Any: ...
 
-    def _texts(self, texts: Sequence[str]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _texts(self, texts: Sequence[str]) -> Any: ...
 
 
 class HfDualEncoder(_TorchEncoder):

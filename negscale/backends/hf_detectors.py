@@ -8,6 +8,7 @@ same call; here a label's boxes do not depend on the labels beside it. Closed de
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from types import SimpleNamespace
@@ -69,7 +70,7 @@ class HfDetectorConfig(HfModelConfig):
         return HfDetector(self)
 
 
-class _TorchDetector:
+class _TorchDetector(ABC):
     """Loading, batching and faults; a subclass says what to feed and how to read the answer."""
 
     exact = False  # a batch mate may change the last bits of a score
@@ -132,11 +133,11 @@ class _TorchDetector:
                 answers[number] = answer
         return answers
 
-    def _wanted(self, image: Image, labels: Sequence[str]) -> tuple[str, ...] | Fault:
-        raise NotImplementedError
+    @abstractmethod
+    def _wanted(self, image: Image, labels: Sequence[str]) -> tuple[str, ...] | Fault: ...
 
-    def _look(self, jobs: Sequence[Job]) -> list[list[Detection] | Fault]:
-        raise NotImplementedError
+    @abstractmethod
+    def _look(self, jobs: Sequence[Job]) -> list[list[Detection] | Fault]: ...
 
     def _forward(self, inputs: Any) -> Any:
         import torch

@@ -14,6 +14,7 @@ from negscale.core.schema import CAPTION_CHECK, NEGATED_CAPTION
 from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
 from negscale.language.check import CheckOptions, check_negated_caption
 from negscale.prompts import negationclip as prompts
+from negscale.stages.asking import ask_again
 
 
 class NegateCaption(Stage):
@@ -36,20 +37,16 @@ class NegateCaption(Stage):
         self.negater.load()
 
     def process(self, rows: Sequence[Row]) -> Sequence[Outcome]:
-        outcomes: list[Outcome] = [Fault("unparsable", "", retryable=True)] * len(rows)
-        for attempt in range(self._attempts):
-            open_ = [i for i, o in enumerate(outcomes) if isinstance(o, Fault) and o.retryable]
-            if not open_:
-                break
+        def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             answers = self.negater.negate([
                 NegationRequest(
                     rows[i]["caption"], rows[i]["absent_object"], seed_for(self._seed, rows[i]["id"], self.name, attempt)
                 )
                 for i in open_
             ])  # fmt: skip
-            for i, answer in zip(open_, answers, strict=True):
-                outcomes[i] = answer if isinstance(answer, Fault) else {"negated_caption": answer}
-        return outcomes
+            return [answer if isinstance(answer, Fault) else {"negated_caption": answer} for answer in answers]
+
+        return ask_again(len(rows), self._attempts, ask)
 
 
 class CheckNegatedCaption(Stage):

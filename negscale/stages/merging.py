@@ -15,6 +15,7 @@ from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
 from negscale.language.merge_check import MergeCheckOptions, check_merged_caption
 from negscale.language.tokens import lemma_keys, tokenise
 from negscale.prompts import negationclip_p2 as prompts
+from negscale.stages.asking import ask_again
 
 CaptionChoice = Literal["random", "first", "longest", "related"]
 
@@ -54,12 +55,9 @@ class CaptionFromNo(Stage):
         self.merger.load()
 
     def process(self, rows: Sequence[Row]) -> Sequence[Outcome]:
-        outcomes: list[Outcome] = [Fault("unparsable", "", retryable=True)] * len(rows)
         chosen = [self._caption(row) for row in rows]
-        for attempt in range(self._attempts):
-            open_ = [i for i, o in enumerate(outcomes) if isinstance(o, Fault) and o.retryable]
-            if not open_:
-                break
+
+        def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             answers = self.merger.merge([
                 MergeRequest(
                     rows[i]["question"], chosen[i]["caption"], rows[i]["negation_kind"],
@@ -67,9 +65,9 @@ class CaptionFromNo(Stage):
                 )
                 for i in open_
             ])  # fmt: skip
-            for i, answer in zip(open_, answers, strict=True):
-                outcomes[i] = _outcome(answer, chosen[i])
-        return outcomes
+            return [_outcome(answer, chosen[i]) for i, answer in zip(open_, answers, strict=True)]
+
+        return ask_again(len(rows), self._attempts, ask)
 
     def _caption(self, row: Row) -> dict[str, str]:
         """The chosen caption and its id."""
