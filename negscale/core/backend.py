@@ -218,3 +218,33 @@ class DualEncoder(Backend, Protocol):
     def encode_images(self, images: Sequence[Image]) -> np.ndarray: ...  # float32[N, D]
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray: ...  # float32[N, D]
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """An image and what is to be done to it in words."""
+
+    image: Image
+    instruction: str
+    seed: int = 0  # from seed_for(run seed, row id, stage, attempt)
+    image_id: str = ""  # edits of one image share what depends on the image alone
+    subject: str = ""  # the object that the instruction names; editors that read words do without
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """An edited image uint8[H, W, 3], of the size of the input unless the editor works at a fixed one."""
+
+    image: Image
+    box_xyxy_px: tuple[float, float, float, float] | None = None  # where the editor put the subject, if it knows
+    batch: int = 1  # edits in the model call that made this one: less than configured when memory ran out
+
+
+class ImageEditor(Backend, Protocol):
+    """Edits each image as its instruction says.
+
+    An editor cuts what it is given into micro-batches of equal size, the last one padded: given the same requests, it
+    gives the same edits, and `exact` holds on one kind of device.
+    """
+
+    def edit(self, requests: Sequence[EditRequest]) -> list[Edit | Fault]: ...

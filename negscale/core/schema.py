@@ -98,6 +98,30 @@ FINDING_QUESTION = pa.schema([
 ])  # fmt: skip
 TWO_OPTIONS = pa.schema([("options", pa.list_(pa.string())), ("answer", pa.int8())])
 
+EDIT_PLAN = pa.schema([  # one edit of an image: what is asked for, and what the answer is judged by
+    ("caption", pa.string()), ("caption_id", pa.string()),
+    ("absent_object", pa.string()),  # absent from `image`; the edit paints it in
+    ("selection_score", pa.float64()),  # image-text score of the bare name, low = surely absent; null where not scored
+])  # fmt: skip
+INSTRUCTIONS = pa.schema([
+    ("add_instruction", pa.string()),  # "Add a clock.": how image_with_object is made
+    ("negative_instruction", pa.string()),  # "There is no clock in the image.": what an editor is asked to obey
+    ("affirmative_instruction", pa.string()),  # control: "There is a clock in the image."; nothing is to be removed
+    ("keep_instruction", pa.string()),  # control: denies `kept_absent_object`, which is in neither image
+    ("kept_absent_object", pa.string()),
+])  # fmt: skip
+EDITED = pa.schema([
+    ("image_with_object", IMAGE), ("edit_seed", pa.int64()),
+    ("edit_box_xyxy_px", pa.list_(pa.float32())),  # where the object was put; null = the editor cannot tell
+    ("edit_batch", pa.int32()),  # edits in the model call; less than configured = memory ran out and it was halved
+])  # fmt: skip
+EDIT_VERDICT = pa.schema([
+    ("caption_score", pa.float64()),  # image-text score of "CAPTION. This image has a OBJECT."
+    ("caption_holds", pa.bool_()), ("object_seen", pa.bool_()), ("object_score", pa.float64()),  # first judge family
+    ("second_object_seen", pa.bool_()), ("second_object_score", pa.float64()),  # second family; null without one
+    ("change_inside", pa.float64()), ("change_outside", pa.float64()),  # mean |difference| in 0..1 in and out of the box
+])  # fmt: skip
+
 
 def extend(base: pa.Schema, added: pa.Schema) -> pa.Schema:
     """`base` followed by `added`; a column has exactly one writer."""
