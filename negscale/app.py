@@ -48,8 +48,12 @@ class Prepared:
 def load_config(name: str, fragments: Sequence[str] = (), overrides: Sequence[str] = ()) -> tuple[Recipe, Any]:
     """The recipe called `name` and its config: the recipe's YAML, then each fragment, then the overrides."""
     recipe = find_recipe(name)
-    texts = [_fragment(f"recipes/{name}"), *[_fragment(fragment) for fragment in fragments]]
-    return recipe, configs.load(recipe.config, texts, overrides)
+    return recipe, configs.load(recipe.config, [_fragment(f"recipes/{name}"), *read_fragments(fragments)], overrides)
+
+
+def read_fragments(names: Sequence[str]) -> list[tuple[str, str]]:
+    """(name, YAML text) of each -c fragment. Raises ConfigError for names that are no file."""
+    return [_fragment(name) for name in names]
 
 
 def prepare(name: str, fragments: Sequence[str] = (), overrides: Sequence[str] = (), fork: bool = False) -> Prepared:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from negscale import __version__, app, data_verbs, verbs
+from negscale import __version__, app, build_verbs, data_verbs, verbs
 from negscale.core.errors import NegscaleError, QuarantineBudgetError
 from negscale.core.run import Manifest
 from negscale.report import terminal
@@ -156,6 +156,7 @@ def export(
 
 cli.command()(data_verbs.scan)
 cli.command()(data_verbs.guard)
+cli.command()(build_verbs.build)
 
 
 @cli.command("audit-questions")

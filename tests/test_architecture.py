@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {  # package -> packages of ours that it may impo
     "executors": {"core", "storage"},
     # the tiny models learn P1's conversations from its own roles
     "tiny_models": {"core", "datasets", "prompts", "language", "backends"},
+    "builds": {"core", "storage", "datasets", "language", "questions"},
     "questions": {"core", "storage", "language", "metrics"},
     "scan": {"core", "storage", "datasets", "language", "metrics"},
     "guard": {"core", "storage", "datasets", "exports"},

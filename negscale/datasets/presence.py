@@ -6,6 +6,7 @@ every class is listed as present, as absent, or, where the caller has doubts, as
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
@@ -62,7 +63,7 @@ def coco_presence(
     doubted = doubts or {}
     rows = [
         {
-            "image_id": f"{image['id']:012d}", "image_path": f"{image_folder.rstrip('/')}/{image['file_name']}",
+            "image_id": f"{image['id']:012d}", "image_path": posixpath.join(image_folder, image["file_name"]),
             "present": [name for name in names.values() if name in there[image["id"]]],
             "absent": [n for n in names.values() if n not in there[image["id"]] and n not in doubted.get(image["id"], ())],
         }

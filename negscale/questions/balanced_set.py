@@ -77,7 +77,11 @@ class BalancedSet:
         place = open_folder(folder)
         place.write("questions.csv", mcq_csv(self.questions, group_column=True))
         place.write("pairs.csv", self._pairs_csv())
-        place.write("manifest.json", json.dumps(self.manifest(), indent=1, ensure_ascii=False).encode() + b"\n")
+        place.write("manifest.json", self.manifest_bytes())
+
+    def manifest_bytes(self) -> bytes:
+        """manifest.json."""
+        return json.dumps(self.manifest(), indent=1, ensure_ascii=False).encode() + b"\n"
 
     def _pairs_csv(self) -> bytes:
         text = io.StringIO(newline="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import io
 import json
@@ -107,7 +108,11 @@ def test_the_figures_reach_status_summary_and_manifest(run: RunFolder, server: R
 
 def test_the_verb_serves_until_ctrl_c_and_prints_the_summary(run: RunFolder, server: ReviewServer) -> None:
     command = [sys.executable, "-m", "negscale", "review", run.uri, "--sample", "5", "--reviewer", "cy", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    # a background job of a shell without job control inherits an ignored SIGINT, and Python then installs no handler
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default
+    ) as program:
         assert program.stderr is not None
         line = program.stderr.readline()
         url = urlsplit(line.split()[1])
