@@ -9,6 +9,7 @@ import contextlib
 import getpass
 import json
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -128,6 +129,9 @@ def review(
         name = reviewer or re.sub(r"[^A-Za-z0-9_-]", "-", getpass.getuser())
         with verbs.review_server(RunFolder(run), name, sample, seed, port, overrides or []) as server:
             _err.print(f"open {server.url} and answer there; Ctrl-C here when done", soft_wrap=True, markup=False)
+            # a background job of a script inherits an ignored SIGINT, and service managers send SIGTERM: both end the page
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
     facts = verbs.review_summary(RunFolder(run))

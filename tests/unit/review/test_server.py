@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import http.client
 import io
 import json
@@ -106,13 +105,23 @@ def test_the_figures_reach_status_summary_and_manifest(run: RunFolder, server: R
     assert json.loads(run.folder.read("review/summary.json")) == figures
 
 
-def test_the_verb_serves_until_ctrl_c_and_prints_the_summary(run: RunFolder, server: ReviewServer) -> None:
-    command = [sys.executable, "-m", "negscale", "review", run.uri, "--sample", "5", "--reviewer", "cy", "--json"]
-    # a background job of a shell without job control inherits an ignored SIGINT, and Python then installs no handler
-    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default
-    ) as program:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_verb_serves_until_it_is_ended_and_prints_the_summary(
+    run: RunFolder, server: ReviewServer, ending: signal.Signals
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "negscale",
+        "review",
+        run.uri,
+        "--sample",
+        "5",
+        "--reviewer",
+        ending.name,
+        "--json",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr is not None
         line = program.stderr.readline()
         url = urlsplit(line.split()[1])
@@ -122,10 +131,10 @@ def test_the_verb_serves_until_ctrl_c_and_prints_the_summary(run: RunFolder, ser
             "POST", f"{url.path}answer", b'{"row": 2, "verdict": "yes"}', {"Content-Type": "application/json"}
         )
         assert connection.getresponse().status == 200
-        program.send_signal(signal.SIGINT)
+        program.send_signal(ending)
         printed, _ = program.communicate(timeout=60)
     assert program.returncode == 0
-    assert json.loads(printed)["reviewers"]["cy"]["right"] == 1
+    assert json.loads(printed)["reviewers"][ending.name]["right"] == 1
     again = subprocess.run([*command[:5], "--summary", "--json"], capture_output=True, text=True)
     assert json.loads(again.stdout) == json.loads(printed)
 
