@@ -11,7 +11,7 @@ from negscale.tiny_models.lessons import TRAIN_WORLD, Lesson, negations, proposa
 from negscale.tiny_models.tokens import answer_ids, prompt_ids, train_tokenizer
 from negscale.tiny_models.training import Schedule, answer_loss, fit, save_half, seeded
 
-SCHEDULE = Schedule(steps=2800, rate=3e-3)
+SCHEDULE = Schedule(steps=3600, rate=3e-3)
 MAX_LENGTH = 512
 _VOCABULARY = 1024
 _NEGATIONS, _PROPOSALS, _RANDOM = 24, 12, 4  # scenes in a step; captions come in twos
