@@ -6,33 +6,21 @@ an entry, or an object that is not annotated at all, is a fault: silence is no a
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from negscale.backends.corpora import coco_instances, image_key, read_bytes
+from negscale.backends.corpora import image_key
+from negscale.backends.instances import InstancesConfig
 from negscale.backends.vocabulary import Vocabulary, outside
 from negscale.core.backend import Picture, Verdict
-from negscale.core.config import Config, Location
-from negscale.core.errors import ConfigError
 from negscale.core.stage import Fault
 
 
-class AnnotationJudgeConfig(Config):
+class AnnotationJudgeConfig(InstancesConfig):
     """Looks the object up in a COCO instances file."""
 
+    role: ClassVar[str] = "verifier"
     kind: Literal["annotation_judge"] = "annotation_judge"
-    annotations: Location = ""
-    """instances_*.json in COCO's format; crowds count as present."""
-
-    def content(self) -> dict[str, Any]:
-        """The hash of the file."""
-        return {"annotations_sha256": hashlib.sha256(self.read()).hexdigest()}
-
-    def read(self) -> bytes:
-        """The file's bytes. Raises ConfigError naming the key."""
-        return read_bytes(self.annotations, "verifier.annotations")
 
     def build(self) -> AnnotationJudge:
         """The judge, not loaded yet."""
@@ -47,25 +35,18 @@ class AnnotationJudge:
 
     def __init__(self, config: AnnotationJudgeConfig) -> None:
         self._config = config
-        self._objects: dict[str, frozenset[str]] = {}
+        self._objects: Mapping[str, frozenset[str]] = {}
         self._vocabulary = Vocabulary(())
 
     @property
     def id(self) -> str:
-        """Format and start of the file's sha256: "annotations/coco_instances@9c1d..."."""
-        return f"annotations/coco_instances@{self._config.content()['annotations_sha256'][:12]}"
+        """Format and start of the file's sha256."""
+        return self._config.backend_id
 
     def load(self) -> None:
         """Read the file. Raises ConfigError when it is no COCO instances file."""
-        try:
-            document = json.loads(self._config.read())
-            self._vocabulary = Vocabulary([category["name"] for category in document["categories"]])
-            self._objects = {key: frozenset(objects or ()) for key, _, objects in coco_instances(document)}
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ConfigError(
-                f"verifier.annotations: {self._config.annotations!r} is no COCO instances file "
-                f"({type(error).__name__}: {error}); give instances_<split>.json"
-            ) from error
+        names, self._objects = self._config.objects()
+        self._vocabulary = Vocabulary(names)
 
     def close(self) -> None:
         """Forget the annotations."""

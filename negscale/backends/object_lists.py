@@ -6,14 +6,13 @@ it has not; the noun look-up stands in for that LLM, within a vocabulary.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from negscale.backends.corpora import coco_instances, image_key, read_bytes
+from negscale.backends.corpora import image_key
+from negscale.backends.instances import InstancesConfig
 from negscale.core.backend import ExtractRequest
-from negscale.core.config import Config, Location
+from negscale.core.config import Config
 from negscale.core.errors import ConfigError
 from negscale.core.stage import Fault
 from negscale.language.nouns import COCO_80
@@ -57,20 +56,11 @@ class CaptionNouns:
         return [[name for name in self._names if polarity(r.caption, name) == "affirmed"] for r in requests]
 
 
-class AnnotatedObjectsConfig(Config):
+class AnnotatedObjectsConfig(InstancesConfig):
     """Classes annotated in the image, from a COCO instances file."""
 
+    role: ClassVar[str] = "extractor"
     kind: Literal["annotated_objects"] = "annotated_objects"
-    annotations: Location = ""
-    """instances_*.json in COCO's format."""
-
-    def content(self) -> dict[str, Any]:
-        """The hash of the file."""
-        return {"annotations_sha256": hashlib.sha256(self.read()).hexdigest()}
-
-    def read(self) -> bytes:
-        """The file's bytes. Raises ConfigError naming the key."""
-        return read_bytes(self.annotations, "extractor.annotations")
 
     def build(self) -> AnnotatedObjects:
         return AnnotatedObjects(self)
@@ -87,18 +77,11 @@ class AnnotatedObjects:
 
     @property
     def id(self) -> str:
-        return f"annotations/coco_instances@{self._config.content()['annotations_sha256'][:12]}"
+        return self._config.backend_id
 
     def load(self) -> None:
         """Read the file. Raises ConfigError when it is no COCO instances file."""
-        try:
-            document = json.loads(self._config.read())
-            self._objects = {key: sorted(set(objects or ())) for key, _, objects in coco_instances(document)}
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ConfigError(
-                f"extractor.annotations: {self._config.annotations!r} is no COCO instances file "
-                f"({type(error).__name__}: {error}); give instances_<split>.json"
-            ) from error
+        self._objects = {key: sorted(objects) for key, objects in self._config.objects()[1].items()}
 
     def close(self) -> None:
         """Forget the annotations."""
