@@ -126,7 +126,7 @@ def test_tiny_survives_a_storm_of_worker_kills(tmp_path: Path) -> None:
 
 @pytest.mark.real_data
 def test_photos_survive_a_storm_of_worker_kills(tmp_path: Path, shared_data: Path) -> None:
-    arguments = [*photos(shared_data, tmp_path, 47), "source.shard_rows=256"]
+    arguments = [*photos(shared_data, tmp_path, 64), "source.shard_rows=256"]
     reference = finish([*arguments, "runtime.executor=local"], tmp_path / "loop", tmp_path / "log", timeout_s=3000)
     storm(arguments, tmp_path, reference, "photos_cpu", min_kills=20, min_rows=50_000)
 
