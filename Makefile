@@ -31,11 +31,11 @@ bench: .venv/.installed ## Measurements beside their baselines, JSON in bench-ou
 bench-full: .venv/.installed ## All cells, resumable
 	$(PY) -m tests.bench --full
 
-tiny-models: .venv/.installed ## Train the tiny models anew on drawn scenes (about forty minutes on one core)
+tiny-models: .venv/.installed ## Train the tiny models anew on drawn scenes (about seventy minutes on one core)
 	$(PY) -m negscale.tiny_models train
 
 lock: ## Write requirements.lock anew (no hosts in it)
-	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report --extra models pyproject.toml -o requirements.lock
+	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report --extra models --extra diffusion --extra eval pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf runs bench-out .pytest_cache .ruff_cache

@@ -22,8 +22,8 @@ from negscale.tiny_models.tokens import IMAGE, TEMPLATE, answer_ids, prompt_ids
 from negscale.tiny_models.training import Schedule, answer_loss, fit, save_half, seeded
 
 TOWER = Schedule(steps=250, rate=2e-3)
-LOOK = Schedule(steps=200, rate=2e-3)
-ANSWERS = Schedule(steps=250, rate=1.5e-3)
+LOOK = Schedule(steps=500, rate=2e-3)
+ANSWERS = Schedule(steps=1000, rate=1.5e-3)
 PATCH_PX = 16
 PATCHES = (SCENE_PX // PATCH_PX) ** 2
 _PICTURES, _ASKED_PICTURES, _QUESTIONS = 32, 24, 6
