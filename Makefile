@@ -31,7 +31,7 @@ bench: .venv/.installed ## Measurements beside their baselines, JSON in bench-ou
 bench-full: .venv/.installed ## All cells, resumable
 	$(PY) -m tests.bench --full
 
-tiny-models: .venv/.installed ## Train the tiny models anew on drawn scenes (about seventy minutes on one core)
+tiny-models: .venv/.installed ## Train the tiny models anew on drawn scenes (about ninety minutes on one core)
 	$(PY) -m negscale.tiny_models train
 
 lock: ## Write requirements.lock anew (no hosts in it)
