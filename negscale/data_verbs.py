@@ -11,12 +11,15 @@ import typer
 from rich.console import Console
 
 from negscale import app
+from negscale.backends.config import check_access
 from negscale.core.errors import PlanError
 from negscale.guard.reference import GuardConfig
 from negscale.guard.run import guard_run
 from negscale.report.guard import guard_table
 from negscale.report.scan import scan_table
+from negscale.scan.agreement import agreement
 from negscale.scan.page import html_page
+from negscale.scan.pictures import denials
 from negscale.scan.run import ScanOptions
 from negscale.scan.run import scan as run_scan
 from negscale.scan.sources import Reading
@@ -45,9 +48,17 @@ def scan(
     ] = "negscale",
     examples: Annotated[int, typer.Option("--examples", min=0, help="Examples per cue.")] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Chooses the examples.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 = one a core.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0 = one a core.")] = 0,
     state: Annotated[str, typer.Option("--state", help="Folder or URI for progress and result.")] = "runs/scan",
     html: Annotated[str, typer.Option("--html", help="Also write a page with the examples to this file.")] = "",
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--detector",
+            help="Fragment or key=value with a source (captions with images) and a verifier: also report how often "
+            "denied objects are absent from their images. May be repeated.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Share of captions and words that negate, per cue, with examples; killed, the same command goes on."""
@@ -57,6 +68,10 @@ def scan(
     with _err.status("scanning") as line:
         told = None if not _err.is_terminal else lambda done, of: line.update(f"scanned {done:,} of {of:,} units")
         result = run_scan(sources, options, workers=workers, state=state, told=told)
+        if detector:
+            line.update("asking the detector")
+            result["agreement"] = _agreement(detector, seed)
+            open_folder(result["state"]).write("result.json", json.dumps(result, indent=1).encode())
     if html:
         parent, _, name = html.rpartition("/")
         open_folder(parent or ("/" if html.startswith("/") else ".")).write(name, html_page(result).encode())
@@ -64,6 +79,21 @@ def scan(
     _show(scan_table(result), result, as_json)
     if result["failed"]:
         raise typer.Exit(4)
+
+
+def _agreement(parts: list[str], seed: int) -> dict[str, Any]:
+    """How often denied objects are absent; `parts` are read as those of a P1 run, whose source and verifier count."""
+    fragments, overrides = [part for part in parts if "=" not in part], [part for part in parts if "=" in part]
+    recipe, config = app.load_config("negationclip_p1", fragments, overrides)
+    check_access(config.verifier)
+    judge = config.verifier.build()
+    judge.load()
+    try:
+        rows = denials(recipe.source(config), config.source.reader(), judge.needs_pixels, seed)
+        found = agreement(rows, judge)
+    finally:
+        judge.close()
+    return {**asdict(found), "share": found.share, "judge": judge.id, "source": config.source.model_dump(mode="json")}
 
 
 def guard(

@@ -46,5 +46,17 @@ def scan_table(result: Mapping[str, Any]) -> RenderableType:
         lines.append("not captions: " + ", ".join(f"{count:,} {kind}" for kind, count in result["unread"].items()))
     if (more := len(result["cues"]) - CUES_SHOWN) > 0:
         lines.append(f"{more} rarer cues: see --json or --html")
+    if "agreement" in result:
+        lines.append(agreement_line(result["agreement"]))
     broken = [Text(f"not read: {name}: {why}", style="red") for name, why in result["failed"].items()]
     return Group(shares, cues, *map(Text, lines), *broken)
+
+
+def agreement_line(found: Mapping[str, Any]) -> str:
+    """Of the denied objects that were judged, how many are absent."""
+    undecided = ", ".join(f"{count:,} {kind}" for kind, count in found["undecided"].items()) or "none"
+    share = "-" if found["share"] is None else f"{found['share']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+    return (
+        f"denied objects that are absent from their image: {share}, {found['confirmed']:,} of {found['decided']:,} in "
+        f"{found['captions']:,} captions, by {found['judge']}; undecided: {undecided}"
+    )

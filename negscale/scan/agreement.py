@@ -75,10 +75,11 @@ def _nouns(inside: Sequence[Token], span: NegatedSpan) -> Iterator[str]:
             return
 
 
-def agreement(rows: Iterable[tuple[Picture, str]], judge: Judge) -> Agreement:
+def agreement(rows: Iterable[tuple[Picture | Fault, str]], judge: Judge) -> Agreement:
     """Put every denied noun of (picture, caption) rows to the judge, whose `load` has been called.
 
-    Pictures carry pixels when the judge needs them. Rows without a negation that names a noun are passed over.
+    Pictures carry pixels when the judge needs them; a Fault stands for one that could not be read. Rows without a negation
+    that names a noun are passed over.
     """
     captions = decided = confirmed = 0
     undecided: Counter[str] = Counter()
@@ -89,6 +90,9 @@ def agreement(rows: Iterable[tuple[Picture, str]], judge: Judge) -> Agreement:
         for picture, caption in rows:
             objects = denied_objects(caption)
             captions += bool(objects)
+            if isinstance(picture, Fault):
+                undecided[picture.kind] += len(objects)
+                continue
             yield from ((picture, name, caption) for name in objects)
 
     claims = all_claims()

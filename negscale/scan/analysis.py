@@ -133,10 +133,18 @@ def listed_words(caption: str) -> tuple[str, ...]:
     return tuple([word for word in lower_words(caption) if word in WORD_LIST])
 
 
+def first_finding(words: Sequence[str]) -> tuple[Group | Literal["look-alike"], str] | Literal["unclear"] | None:
+    """(group, name) of what begins with the first of `words`; "unclear" where only the language package can tell."""
+    if words[0] in _PSEUDO and (skip := _look_alike(words, 0)):
+        return "unclear" if skip < 0 else ("look-alike", _shown(words[:skip]))
+    hit, _ = _cue_at(words, 0)
+    return None if hit is None else (hit.group, hit.name)
+
+
 @lru_cache(maxsize=1 << 15)
 def _opens(word: str) -> bool:
     """Whether a cue or a look-alike may begin with `word`."""
-    return word in _PSEUDO or word in _BY_FIRST or _affix(word) is not None
+    return word in _PSEUDO or word in _BY_FIRST or affix_hit(word) is not None
 
 
 def _cue_at(words: Sequence[str], at: int) -> tuple[Hit | None, int]:
@@ -144,7 +152,7 @@ def _cue_at(words: Sequence[str], at: int) -> tuple[Hit | None, int]:
     for phrase, hit in _BY_FIRST.get(words[at], ()):
         if len(phrase) == 1 or phrase == tuple(words[at : at + len(phrase)]):
             return hit, len(phrase)
-    return _affix(words[at]), 1
+    return affix_hit(words[at]), 1
 
 
 def _look_alike(words: Sequence[str], at: int) -> int:
@@ -162,7 +170,8 @@ def _look_alike(words: Sequence[str], at: int) -> int:
 
 
 @lru_cache(maxsize=1 << 14)
-def _affix(word: str) -> Hit | None:
+def affix_hit(word: str) -> Hit | None:
+    """The cue that a word is by its beginning or end ("leafless", "unpaved", "dust-free")."""
     if len(word) < 6 or not (word.startswith("un") or word.endswith(("less", "-free"))):
         return None
     tokens = tokenise(word)

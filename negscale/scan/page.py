@@ -32,12 +32,13 @@ def html_page(result: Mapping[str, Any]) -> str:
         for cue in result["cues"]
     )
     unread = ", ".join(f"{count:,} {escape(kind)}" for kind, count in result["unread"].items()) or "none"
+    agreed = _agreement(result["agreement"]) if "agreement" in result else ""
     failed = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in result["failed"].items())
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
         f"<h1>{escape(title)}</h1><p>{result['captions']:,} captions, {result['words']:,} words, {result['files']:,} files. "
         f"Not captions: {unread}.</p>{f'<p>Files that could not be read:</p><ul>{failed}</ul>' if failed else ''}"
-        f"<table><tr><th>with<th class=n>count<th class=n>share<th>95 % interval (Wilson)</tr>{shares}</table>"
+        f"<table><tr><th>with<th class=n>count<th class=n>share<th>95 % interval (Wilson)</tr>{shares}</table>{agreed}"
         f"<table><tr><th>group<th>cue<th class=n>captions<th class=n>share<th>examples</tr>{cues}</table></html>"
     )
 
@@ -55,3 +56,16 @@ def _share(label: str, share: Mapping[str, Any], of: str) -> str:
 
 def _example(example: Mapping[str, str]) -> str:
     return f"<div><q>{escape(example['caption'])}</q> <small>{escape(example['at'])}</small></div>"
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    refuted = "".join(
+        f"<li><b>{escape(name)}</b> <q>{escape(caption)}</q> <small>{escape(image_id)}</small>"
+        for image_id, name, caption in found["refuted"]
+    )
+    share = f"{100 * found['low']:.1f} to {100 * found['high']:.1f} %" if found["share"] is not None else "-"
+    return (
+        f"<p>Of {found['decided']:,} denied objects that {escape(found['judge'])} judged, {found['confirmed']:,} are absent from "
+        f"their image ({_percent(found)}, 95 % interval {share}).</p>"
+        + (f"<p>Denied, and seen by the judge:</p><ul>{refuted}</ul>" if refuted else "")
+    )

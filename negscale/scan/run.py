@@ -1,19 +1,21 @@
-"""A scan from its sources to its result: units over processes, each finished unit a file in the state folder.
+"""A scan from its sources to its result: units over workers, each finished unit a file in the state folder.
 
 A killed scan goes on where it was when the same command runs again. Totals and examples do not depend on the number of
-processes or on what was resumed. Memory holds one batch per process and the counts.
+workers or on what was resumed. Memory holds one batch per worker and the counts.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import tarfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, Literal
@@ -29,7 +31,11 @@ from negscale.storage.folder import Folder, open_folder
 
 VERSION = 1  # of the counting rules: a state folder of other rules is not gone on with
 Cues = Literal["negscale", "words"]
-_AHEAD = 3  # units handed out per process
+_AHEAD = 3  # units handed out per worker
+_THREADS = 3
+_PATIENCE_S = 5e-4  # how long a thread that comes back from Arrow waits for one that runs Python
+_BY_ARROW = ("parquet", "csv", "tsv")  # formats that are read outside of the interpreter's lock
+Counted = dict[str, Any] | str  # a tally as JSON values, or what is wrong with the file
 Told = Callable[[int, int], None]  # (units done, units in all)
 
 
@@ -53,7 +59,7 @@ def scan(
 ) -> dict[str, Any]:  # fmt: skip
     """Counts, shares with 95 % Wilson intervals, and examples, as JSON values; see `result_of`.
 
-    sources: files, folders, patterns or URIs. workers: processes, 0 = as many as there are cores. state: folder or URI below
+    sources: files, folders, patterns or URIs. workers: 0 = as many as there are cores. state: folder or URI below
     which this scan keeps its finished units (in a sub-folder named by files and options). told: called as units finish.
     Raises ConfigError for sources or columns that are not there; a broken file is named under "failed" and read again by the
     next run.
@@ -69,17 +75,19 @@ def scan(
     done = {path.rpartition("/")[2] for path in done}
     todo = [unit for unit in units if unit.key not in done]
     failed: dict[str, str] = {}
-    finished = len(units) - len(todo)
-    for unit, problem in _work(todo, options, folder.uri, workers or len(os.sched_getaffinity(0))):
-        finished += 1
-        if problem:
-            failed[unit.name] = problem
-        if told is not None:
-            told(finished, len(units))
     total = options.tally()
     for unit in units:
-        if unit.name not in failed:
+        if unit.key in done:
             total.merge(options.tally().read_json(json.loads(folder.read(f"units/{unit.key}.json"))))
+    finished = len(units) - len(todo)
+    for unit, counted in _work(todo, options, folder.uri, workers or len(os.sched_getaffinity(0))):
+        finished += 1
+        if isinstance(counted, str):
+            failed[unit.name] = counted
+        else:
+            total.merge(options.tally().read_json(counted))
+        if told is not None:
+            told(finished, len(units))
     result = {
         "sources": list(sources), "files": len(files), "bytes": sum(file.size_bytes for file in files), "units": len(units),
         "resumed_units": len(units) - len(todo), "state": folder.uri, "options": asdict(options), "failed": failed,
@@ -89,15 +97,15 @@ def scan(
     return result
 
 
-def _work(units: Sequence[Unit], options: ScanOptions, state: str, workers: int) -> Iterator[tuple[Unit, str]]:
-    """(unit, problem or "") as they end."""
+def _work(units: Sequence[Unit], options: ScanOptions, state: str, workers: int) -> Iterator[tuple[Unit, Counted]]:
+    """(unit, its counts or what is wrong) as they end."""
     workers = min(workers, len(units))
     if workers <= 1:
         for unit in units:
             yield unit, count_unit(unit, options, state)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-        waiting: dict[Future[str], Unit] = {}
+    with _pool(units, workers) as pool:
+        waiting: dict[Future[Counted], Unit] = {}
         queue = iter(units)
         try:
             while True:
@@ -117,8 +125,27 @@ def _work(units: Sequence[Unit], options: ScanOptions, state: str, workers: int)
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def count_unit(unit: Unit, options: ScanOptions, state: str) -> str:
-    """Count one unit and keep it in the state folder; returns what is wrong with its file, "" when nothing is."""
+@contextmanager
+def _pool(units: Sequence[Unit], workers: int) -> Iterator[Executor]:
+    """Threads while they are few and Arrow reads the files, which then work at once; else processes.
+
+    Nine tenths of the work are outside of the interpreter's lock, so that more threads would wait for each other.
+    """
+    if workers > _THREADS or not all(unit.format in _BY_ARROW for unit in units):
+        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
+            yield pool
+        return
+    patience_s = sys.getswitchinterval()
+    sys.setswitchinterval(_PATIENCE_S)
+    try:
+        with ThreadPoolExecutor(workers, "negscale-scan") as pool:
+            yield pool
+    finally:
+        sys.setswitchinterval(patience_s)
+
+
+def count_unit(unit: Unit, options: ScanOptions, state: str) -> Counted:
+    """Count one unit and keep it in the state folder; returns what it kept, or what is wrong with the unit's file."""
     tally = options.tally()
     base = 0
     try:
@@ -131,8 +158,9 @@ def count_unit(unit: Unit, options: ScanOptions, state: str) -> str:
     except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error, pa.ArrowException) as error:
         return f"{type(error).__name__}: {error} (after {base:,} captions, which are not counted)"
     folder: Folder = open_folder(state)
-    folder.write(f"units/{unit.key}.json", json.dumps(tally.to_json()).encode(), durable=False)
-    return ""
+    counted = tally.to_json()
+    folder.write(f"units/{unit.key}.json", json.dumps(counted).encode(), durable=False)
+    return counted
 
 
 def _start_worker() -> None:

@@ -10,21 +10,27 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from negscale.core.arrow import compute as pc
 from negscale.scan.analysis import analyse, listed_words
-from negscale.scan.prefilter import CUES_RE, WORD_LIST_RE, candidates, count_words
+from negscale.scan.column import Column, count_words
+from negscale.scan.prefilter import CUED, LISTED, candidates
+from negscale.scan.single import ASK, Finding, Singles
 
 COUNTS = (
     "captions", "words", "explicit_captions", "explicit_tokens", "implicit_captions", "implicit_only_captions",
     "implicit_cues", "listed_captions", "listed_tokens", "look_alike_captions", "double_negation_captions",
 )  # fmt: skip
 Example = tuple[int, str, str]  # (hash, caption, where it stands)
-_SHOWN_CHARACTERS = 400
+Offer = tuple[int, str, int, str]  # (place among the candidates, cue, hash, caption)
+_SHOWN_CHARACTERS, _RANK_BYTES = 400, 7
+_singles = lru_cache(Singles)  # what one batch learned, the next ones know
 
 
 @dataclass(slots=True)
@@ -43,21 +49,70 @@ class Tally:
 
     def add(self, captions: pa.Array, where: Callable[[int], str]) -> None:
         """Count string[N] without nulls; `where` names the caption at an index, for the examples."""
+        column = Column.of(captions)
         self.counts["captions"] += len(captions)
-        self.counts["words"] += count_words(captions)
-        mask = candidates(captions, WORD_LIST_RE if self.word_list_only else CUES_RE)
-        numbers = pc.indices_nonzero(mask)
+        self.counts["words"] += count_words(column)
+        numbers = candidates(column, LISTED if self.word_list_only else CUED)
+        found = captions.take(pa.array(numbers))
+        singles = _singles(self.word_list_only)
+        answers = singles.resolve(found)
+        offers: list[Offer] = []
+        for answer, count in zip(*np.unique(answers[answers > 0], return_counts=True), strict=True):
+            self._count_singles(singles.findings[answer], int(count))
+        if self.examples_per_cue:
+            self._offer_singles(found, answers, singles.findings, offers)
         add_one = self._add_listed if self.word_list_only else self._add_one
-        for number, caption in zip(numbers.to_pylist(), captions.take(numbers).to_pylist(), strict=True):
-            add_one(caption, where, number)
+        asked = np.flatnonzero(answers == ASK)
+        for place, caption in zip(asked.tolist(), found.take(pa.array(asked)).to_pylist(), strict=True):
+            add_one(caption, place, offers)
+        offers.sort(key=itemgetter(0))
+        for place, key, rank, caption in offers:
+            self._offer(key, rank, caption, int(numbers[place]), where)
 
-    def _add_listed(self, caption: str, where: Callable[[int], str], number: int) -> None:
+    def _count_singles(self, finding: Finding, count: int) -> None:
+        """`count` captions that hold this and nothing else."""
+        counts, key = self.counts, _key(finding)
+        if finding.listed:
+            counts["listed_captions"] += count
+            counts["listed_tokens"] += count
+        if finding.group == "explicit":
+            counts["explicit_captions"] += count
+            counts["explicit_tokens"] += count
+        elif finding.group == "implicit":
+            counts["implicit_captions"] += count
+            counts["implicit_only_captions"] += count
+            counts["implicit_cues"] += count
+        elif finding.group == "look-alike":
+            counts["look_alike_captions"] += count
+        self.cue_captions[key] += count
+        self.cue_tokens[key] += count
+        self.groups[key] = finding.group
+
+    def _offer_singles(
+        self, found: pa.Array, answers: np.ndarray, findings: Sequence[Finding], offers: list[Offer]
+    ) -> None:
+        """Offers those that hash less than the worst example that is kept."""
+        places = np.flatnonzero(answers > 0)
+        keys = {answer: _key(findings[answer]) for answer in np.unique(answers[places]).tolist()}
+        limits = {answer: self._worst(key) for answer, key in keys.items()}
+        secret, texts = _secret(self.seed), found.cast(pa.binary()).take(pa.array(places))
+        for place, answer, text in zip(places.tolist(), answers[places].tolist(), texts.to_pylist(), strict=True):
+            rank = int.from_bytes(blake2b(text, digest_size=_RANK_BYTES, key=secret).digest(), "big")
+            if rank < limits[answer]:
+                offers.append((place, keys[answer], rank, text.decode()))
+
+    def _worst(self, key: str) -> int:
+        """The largest hash among a cue's examples; where there is room, one that is larger than any."""
+        kept = self.examples.get(key, [])
+        return kept[-1][0] if len(kept) >= self.examples_per_cue else 1 << 8 * _RANK_BYTES
+
+    def _add_listed(self, caption: str, place: int, offers: list[Offer]) -> None:
         if listed := listed_words(caption):
             self.counts["listed_captions"] += 1
             self.counts["listed_tokens"] += len(listed)
-            self._count("listed", listed, caption, where, number)
+            self._count("listed", listed, caption, place, offers)
 
-    def _add_one(self, caption: str, where: Callable[[int], str], number: int) -> None:
+    def _add_one(self, caption: str, place: int, offers: list[Offer]) -> None:
         found, counts = analyse(caption), self.counts
         if found.listed:
             counts["listed_captions"] += 1
@@ -67,18 +122,18 @@ class Tally:
         if explicit:
             counts["explicit_captions"] += 1
             counts["explicit_tokens"] += len(explicit)
-            self._count("explicit", explicit, caption, where, number)
+            self._count("explicit", explicit, caption, place, offers)
         if implicit:
             counts["implicit_captions"] += 1
             counts["implicit_only_captions"] += not explicit
             counts["implicit_cues"] += len(implicit)
-            self._count("implicit", implicit, caption, where, number)
+            self._count("implicit", implicit, caption, place, offers)
         if found.look_alikes:
             counts["look_alike_captions"] += not explicit
-            self._count("look-alike", found.look_alikes, caption, where, number)
+            self._count("look-alike", found.look_alikes, caption, place, offers)
         counts["double_negation_captions"] += found.cancelled > 0
 
-    def _count(self, group: str, names: Sequence[str], caption: str, where: Callable[[int], str], number: int) -> None:
+    def _count(self, group: str, names: Sequence[str], caption: str, place: int, offers: list[Offer]) -> None:
         rank = -1
         for name in dict.fromkeys(names):
             key = f"{group}/{name}"
@@ -87,13 +142,14 @@ class Tally:
             self.groups[key] = group
             if self.examples_per_cue:
                 rank = rank if rank >= 0 else _rank(self.seed, caption)
-                self._offer(key, (rank, caption, number), where)
+                offers.append((place, key, rank, caption))
 
-    def _offer(self, key: str, example: tuple[int, str, int], where: Callable[[int], str]) -> None:
+    def _offer(self, key: str, rank: int, caption: str, number: int, where: Callable[[int], str]) -> None:
         kept = self.examples.setdefault(key, [])
-        if len(kept) < self.examples_per_cue or example[0] < kept[-1][0]:
-            found = (example[0], example[1][:_SHOWN_CHARACTERS], where(example[2]))
-            self.examples[key] = _least([*kept, found], self.examples_per_cue)
+        if rank < self._worst(key):
+            self.examples[key] = _least(
+                [*kept, (rank, caption[:_SHOWN_CHARACTERS], where(number))], self.examples_per_cue
+            )
 
     def merge(self, other: Tally) -> None:
         """Add another tally of the same options."""
@@ -119,9 +175,17 @@ class Tally:
         return self
 
 
+def _key(finding: Finding) -> str:
+    return f"{finding.group}/{finding.name}"
+
+
+def _secret(seed: int) -> bytes:
+    return seed.to_bytes(8, "big", signed=True)
+
+
 def _rank(seed: int, caption: str) -> int:
     # as `core.rng.seed_for`, for a single key and a quarter of its cost: this runs for every candidate
-    digest = blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=7, key=seed.to_bytes(8, "big", signed=True))
+    digest = blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=_RANK_BYTES, key=_secret(seed))
     return int.from_bytes(digest.digest(), "big")
 
 

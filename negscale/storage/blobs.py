@@ -22,7 +22,11 @@ from negscale.core.errors import FatalError
 from negscale.storage.folder import Folder, LocalFolder, attempt_name
 
 MEMORY_BYTES = 32 << 20  # of a batch: what fits is written once, the rest twice
+_BUFFER_BYTES = 1 << 20  # few writes: each hands the interpreter's lock to another thread
 _PAD = bytes(tarfile.BLOCKSIZE)
+_BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)  # ustar: name 0-99, ..., size 124-135, time, sum 148-155, ...
+_OWNER, _TIME, _REST = _BLANK[100:124], _BLANK[136:148], _BLANK[156:]
+_BLANK_SUM = sum(_OWNER + _TIME + _REST) + 8 * ord(" ")  # the sum's own field counts as blanks
 
 
 class Spool:
@@ -96,7 +100,7 @@ class TarBlob:
         self._path = aside / f".blob.{os.getpid()}.{attempt_name()}.tmp"
         try:
             aside.mkdir(parents=True, exist_ok=True)
-            self._file: Any = self._path.open("wb")
+            self._file: Any = self._path.open("wb", _BUFFER_BYTES)
         except OSError as error:
             raise _no_room(error) from error
         self._offsets: dict[bytes, int] = {}
@@ -115,11 +119,10 @@ class TarBlob:
     def add(self, data: bytes, digest: bytes, extension: str) -> int:
         """The offset of `data`, whose sha256 is `digest`; equal data are written once."""
         if digest not in self._offsets:
-            info = tarfile.TarInfo(f"{digest.hex()}.{extension}")
-            info.size = len(data)
-            self._names.update(f"{info.name}\n".encode())
+            name = f"{digest.hex()}.{extension}".encode()
+            self._names.update(name + b"\n")
             self._offsets[digest] = self._size + tarfile.BLOCKSIZE
-            self._write(info.tobuf(tarfile.USTAR_FORMAT), data, _PAD[: -len(data) % tarfile.BLOCKSIZE])
+            self._write(_header(name, len(data)), data, _PAD[: -len(data) % tarfile.BLOCKSIZE])
         return self._offsets[digest]
 
     def commit(self) -> str:
@@ -151,6 +154,15 @@ class TarBlob:
 
             store, key = fsspec.core.url_to_fs(f"{self._folder.uri}/{uri}", skip_instance_cache=True)
             store.put_file(str(self._path), key)  # in parts, so that memory does not grow with the blob
+
+
+def _header(name: bytes, size: int) -> bytes:
+    """The header block of a plain file, as `tarfile` writes it and at a tenth of its time: there is one an image."""
+    if len(name) > 100 or size >= 8**11:
+        raise ValueError(f"{name.decode()}, {size} bytes: too long for a plain tar header")
+    sizes = b"%011o\0" % size
+    total = _BLANK_SUM + sum(name) + sum(sizes)
+    return name.ljust(100, b"\0") + _OWNER + sizes + _TIME + b"%06o\0 " % total + _REST
 
 
 def _no_room(error: OSError) -> FatalError:

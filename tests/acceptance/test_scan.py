@@ -84,7 +84,7 @@ def test_equals_a_plain_pass(captions: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.real_data
 def test_killed_and_resumed(captions: list[str], tmp_path: Path) -> None:
-    source = write(tmp_path / "in", captions * 6, 24)
+    source = write(tmp_path / "in", captions * 24, 48)
     whole = scan(source, tmp_path / "whole", "--workers", "1")
     state, kills, resumed = tmp_path / "state", 0, 0
     for _ in range(3):

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import sys
 import tarfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -112,6 +113,16 @@ def test_folder_with_processes_and_restart(
     assert again["resumed_units"] == 3
     assert counted(again) == counted(first)
     assert again["shares"]["explicit"]["count"] == 2 * 100
+
+
+def test_threads_and_one_worker_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "UNIT_ROWS", 50)
+    source, patience_s = write(tmp_path / "a.parquet"), sys.getswitchinterval()
+    alone = scan([source], workers=1, state=str(tmp_path / "alone"))
+    threads = scan([source], workers=3, state=str(tmp_path / "threads"))
+    assert alone["units"] > 2
+    assert {**threads, "state": ""} == {**alone, "state": ""}
+    assert sys.getswitchinterval() == patience_s
 
 
 def test_pattern_takes_its_files_only(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_members_lie_where_it_says_and_equal_ones_once(tmp_path: Path) -> None:
         assert [m.name for m in tar] == [f"{sha256(body).hexdigest()}.bin" for body in BODIES]
 
 
+def test_headers_are_those_of_tarfile(tmp_path: Path) -> None:
+    uri, offsets = write(str(tmp_path), BODIES)
+    data = (tmp_path / uri).read_bytes()
+    for at, body in zip(offsets, BODIES, strict=True):
+        info = tarfile.TarInfo(f"{sha256(body).hexdigest()}.bin")
+        info.size = len(body)
+        assert data[at - tarfile.BLOCKSIZE : at] == info.tobuf(tarfile.USTAR_FORMAT)
+
+
 def test_the_name_is_the_content(tmp_path: Path) -> None:
     first, again, other = (write(str(tmp_path), bodies)[0] for bodies in (BODIES, BODIES, BODIES[::-1]))
     assert first == again != other
