@@ -1,16 +1,17 @@
 """The guard: rows in, overlaps with benchmarks out; for a stream of Arrow tables or a finished run.
 
 Every way of looking is reported with how much it looked at: a guard that could read no image must not look like a clean run.
+The image hashes of a run are kept shard by shard (see `hash_parts`): the same command goes on where a killed one was.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from negscale.core.image import ImageError
 from negscale.datasets.images import ImageReader
 from negscale.exports.publish import staged_folder
 from negscale.guard.benchmarks import BenchmarkFile, read_benchmark
+from negscale.guard.hash_parts import HashParts
 from negscale.guard.reference import GuardConfig, ImageFacts, Match, Reference, read_facts
 from negscale.storage.run_folder import RunFolder
 
@@ -27,6 +29,10 @@ OVERLAPS = pa.schema([
     ("id", pa.string()), ("image_id", pa.string()), ("reason", pa.string()), ("benchmark", pa.string()), ("item", pa.string()),
     ("benchmark_image", pa.string()), ("distance", pa.float32()),
 ])  # fmt: skip
+
+_Shard = TypeVar("_Shard")
+# a shard and the distinct images of its rows (reference by name) -> their hashes, or why they cannot be read
+_Hashed: TypeAlias = Callable[[_Shard, Mapping[str, Any]], Mapping[str, ImageFacts | ImageError]]
 
 
 class LeakError(NegscaleError):
@@ -45,6 +51,7 @@ class GuardReport:
     reasons: dict[str, int] = field(default_factory=dict)  # rows by reason; a row may have several
     by_benchmark: dict[str, int] = field(default_factory=dict)  # rows
     images_read: int = 0
+    images_reused: int = 0  # of these: hashed by an earlier guard of the run
     images_unread: dict[str, int] = field(default_factory=dict)  # images of the rows, by kind of fault
     benchmark_images_named: int = 0
     benchmark_images_hashed: int = 0
@@ -79,14 +86,27 @@ def guard(
     reader: reads the rows' images; pixels are compared when it is given together with `image_folders`, where the benchmarks'
     images lie. Memory holds the benchmarks, one table, and the overlaps.
     """
-    config = config or GuardConfig()
+
+    def hashed(_: None, refs: Mapping[str, Any]) -> Mapping[str, ImageFacts | ImageError]:
+        assert reader is not None
+        return dict(zip(refs, read_facts(reader, list(refs.values())), strict=True))
+
+    shards = ((None, table) for table in tables)
+    return _guard(shards, files, config or GuardConfig(), hashed if reader is not None else None, image_folders)
+
+
+def _guard(
+    shards: Iterable[tuple[_Shard, pa.Table]], files: Sequence[BenchmarkFile], config: GuardConfig,
+    hashed: _Hashed[_Shard] | None, image_folders: Sequence[str],
+) -> GuardResult:  # fmt: skip
+    """`guard` of tables that come with what `hashed` knows their shard by."""
     reference = Reference(files, config, image_folders)
     found: list[dict[str, Any]] = []
     unread: Counter[str] = Counter()
     rows = images = 0
-    for table in tables:
+    for shard, table in shards:
         rows += len(table)
-        by_image, seen = _image_matches(table, reference, reader if reference.images_hashed else None, unread)
+        by_image, seen = _image_matches(shard, table, reference, hashed if reference.images_hashed else None, unread)
         images += seen
         found += _table_overlaps(table, reference, by_image)
     overlaps = pa.Table.from_pylist(found, OVERLAPS)
@@ -106,14 +126,14 @@ def guard(
 
 
 def _image_matches(
-    table: pa.Table, reference: Reference, reader: ImageReader | None, unread: Counter[str]
+    shard: _Shard, table: pa.Table, reference: Reference, hashed: _Hashed[_Shard] | None, unread: Counter[str]
 ) -> tuple[dict[str, list[Match]], int]:
     """(matches by image reference, images read) of the distinct images of a table."""
-    if reader is None or "image" not in table.column_names:
+    if hashed is None or "image" not in table.column_names:
         return {}, 0
     refs = {_place(ref): ref for ref in table["image"].to_pylist() if ref and ref.get("uri")}
     known: dict[str, ImageFacts] = {}
-    for place, facts in zip(refs, read_facts(reader, list(refs.values())), strict=True):
+    for place, facts in hashed(shard, refs).items():
         if isinstance(facts, ImageError):
             unread[facts.kind] += 1
         else:
@@ -163,9 +183,9 @@ def guard_run(
     if drop and refuse:
         raise PlanError("drop and refuse exclude each other: a refused run gives no rows")
     files = [read_benchmark(path) for path in benchmarks]
-    result = guard(
-        (table for _, table in run.tables("data")), files, config, reader=reader, image_folders=image_folders
-    )
+    parts = HashParts(run.folder.child("guard/images"), reader) if reader is not None else None
+    result = _guard(run.tables("data"), files, config, parts.facts if parts else None, image_folders)
+    result.report.images_reused = parts.reused if parts else 0
     identity = {
         "run_fingerprint": manifest.fingerprint, "run_digest": manifest.content_digest, "images": bool(image_folders),
         "benchmarks": [file.sha256 for file in files], "config": config.model_dump(),

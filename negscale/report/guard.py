@@ -36,6 +36,8 @@ def guard_table(report: Mapping[str, Any]) -> RenderableType:
         f"compared with {report['benchmark_images_named']:,} image names, {report['benchmark_images_hashed']:,} pictures and "
         f"{report['benchmark_captions']:,} captions of the benchmarks; {report['images_read']:,} pictures of the rows were read"
     )
+    if report.get("images_reused"):
+        compared += f", {report['images_reused']:,} of them by an earlier guard of the run"
     lines = [Text(compared)]
     for whose, counts in (("rows", "images_unread"), ("benchmarks", "benchmark_images_unread")):
         if report[counts]:
