@@ -17,6 +17,8 @@ from negscale.core.errors import ConfigError
 from negscale.core.pipeline import Listing, Pipeline
 from negscale.core.run import Manifest, fingerprint, identity_of
 from negscale.core.runtime import RuntimeConfig
+from negscale.core.stage import Stage
+from negscale.datasets.images import ImageReader
 from negscale.executors import drive
 from negscale.executors.drive import RunSpec, Watcher
 from negscale.executors.job import Executor, Retry
@@ -130,9 +132,15 @@ def pipeline_of(run: RunFolder) -> Pipeline:
     return recipe.build(config)
 
 
-def reader_of(run: RunFolder, overrides: Sequence[str] = ()) -> Any:
-    """Reads the images that a run's rows refer to; lists nothing. overrides: corrected locations (``source.root=...``)."""
-    return _config_of(run, overrides)[1].source.reader()
+def reader_of(run: RunFolder, overrides: Sequence[str] = (), column: str = "image") -> Any:
+    """Reads the images that a run's rows refer to; lists nothing. overrides: corrected locations (``source.root=...``).
+
+    column: an image column that a stage made lies in the folder of the run that made it.
+    """
+    recipe, config = _config_of(run, overrides)
+    if any(column in step.writes.names for step in recipe.build(config).steps if isinstance(step, Stage)):
+        return ImageReader(run.uri)
+    return config.source.reader() if column == "image" else reader_of(RunFolder(config.source.uri), (), column)
 
 
 def _config_of(run: RunFolder, overrides: Sequence[str] = ()) -> tuple[Recipe, Any]:

@@ -30,7 +30,8 @@ def build(
     if name not in BUILDS:
         raise ConfigError(f"no build is called {name!r}; known: {', '.join(BUILDS)}")
     model, make = BUILDS[name]
-    facts = make(configs.load(model, app.read_fragments([f"builds/{name}", *(config or [])]), overrides or []), out or f"runs/builds/{name}")
+    texts = app.read_fragments([f"builds/{name}", *(config or [])])
+    facts = make(configs.load(model, texts, overrides or []), out or f"runs/builds/{name}")
     if as_json:
         print(json.dumps(facts, indent=1))
         return

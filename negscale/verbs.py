@@ -21,6 +21,7 @@ from negscale.core.run import judge_budget
 from negscale.executors import drive
 from negscale.executors.pools import Cluster, plan_pools, shards_per_block
 from negscale.exports.formats import FORMATS, ExportOptions
+from negscale.metrics.agreement import Agreement
 from negscale.planning.preview import preview_listing, preview_pipeline
 from negscale.questions.audit import audit_files
 from negscale.report import terminal
@@ -135,14 +136,12 @@ def take_rows(overrides: Sequence[str], default: int) -> tuple[int, list[str]]:
 def preview(prepared: Prepared, rows: int) -> dict[str, Any]:
     """Run `rows` rows through the configured executor in a folder that goes afterwards."""
     listing = preview_listing(prepared.listing, rows)
-    factory = functools.partial(preview_pipeline, prepared.recipe.build, prepared.config)
+    runtime, token = prepared.config.runtime, attempt_name()
+    runtime = runtime.model_copy(update={"run_root": f"{runtime.run_root.rstrip('/')}/previews", "version": token})
+    config = prepared.config.model_copy(update={"runtime": runtime})  # images that stages make go there too
+    factory = functools.partial(preview_pipeline, prepared.recipe.build, config)
     pipeline = replace(factory(), facts=prepared.spec.pipeline.facts)
-    runtime = prepared.config.runtime
-    token = attempt_name()
-    spec = replace(
-        prepared.spec, pipeline=pipeline, factory=factory, version=token,
-        runtime=runtime.model_copy(update={"run_root": f"{runtime.run_root.rstrip('/')}/previews"}),
-    )  # fmt: skip
+    spec = replace(prepared.spec, pipeline=pipeline, factory=factory, version=token, runtime=runtime)
     manifest = drive.generate(spec, app.executor_for(prepared.config), listing)
     run = RunFolder(spec.uri)
     found = [row for kind in KINDS for _, table in run.tables(kind) for row in table.to_pylist()]
@@ -156,11 +155,11 @@ def preview(prepared: Prepared, rows: int) -> dict[str, Any]:
 
 
 def _forget(run: RunFolder) -> None:
-    for prefix in ("", *KINDS, "attempts", "incarnations", "lock"):
+    for prefix in ("", *KINDS, "attempts", "incarnations", "lock", "images"):
         for entry in list(run.folder.list(prefix)):
             run.folder.delete(entry.path)
     if isinstance(run.folder, LocalFolder):
-        for sub in (*KINDS, "attempts", "incarnations", "lock", ""):
+        for sub in (*KINDS, "attempts", "incarnations", "lock", "images", ""):
             with contextlib.suppress(OSError):
                 (run.folder.path / sub).rmdir()
 
@@ -207,6 +206,7 @@ def status(run: RunFolder) -> dict[str, Any]:
         "faults": dict(sorted(faults.items(), key=lambda i: -i[1])),
         "retried_shards": sum(c.generation > 0 for c in commits), "seconds": manifest.seconds if manifest else None,
         "mix": negation_mix(run) if manifest else None, "review": current_summary(run) or None,
+        "judges": judges_agreement(run) if manifest else None,
     }  # fmt: skip
 
 
@@ -230,7 +230,8 @@ def status_table(facts: Mapping[str, Any]) -> RenderableType:
     review = facts["review"]
     return Group(
         table, *([terminal.mix_table(mix)] if mix else []),
-        *([review_table(review)] if review else []), Text(text),
+        *([review_table(review)] if review else []), *([terminal.judges_line(facts["judges"])] if facts["judges"] else []),
+        Text(text),
     )  # fmt: skip
 
 
@@ -263,6 +264,21 @@ def negation_mix(run: RunFolder) -> dict[str, dict[str, int]] | None:
             for value in table[name].to_pylist():
                 mix[name][str(value)] = mix[name].get(str(value), 0) + 1
     return mix or None
+
+
+_SEEN = ("object_seen", "second_object_seen")
+
+
+def judges_agreement(run: RunFolder) -> dict[str, Any] | None:
+    """How far two judges of edits agree over kept and refused rows; None where there are not two."""
+    steps = [step for step in app.pipeline_of(run).steps if not isinstance(step, Explode)]
+    if not any(set(_SEEN) <= set(step.writes.names) for step in steps):
+        return None
+    found = Agreement()
+    for kind in ("data", "rejected"):
+        for _, table in run.tables(kind, _SEEN):
+            found.add(*(table[name].to_pylist() for name in _SEEN))
+    return found.facts() if found.rows else None
 
 
 def review_server(

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from negscale.backends.hf_weights import HfModelConfig, TorchConfig, check_library, device_of, unusable
 from negscale.backends.pixels import in_batches, need_pictures
+from negscale.backends.text_lengths import causal_tower, encode_cut, ends_of_text, token_counts
 from negscale.core.backend import Image
 from negscale.core.config import Config, Location
 from negscale.core.errors import ConfigError, FatalError
@@ -181,6 +182,10 @@ class HfDualEncoder(_TorchEncoder):
         wanted = {name: tokens[name].to(self._device) for name in ("input_ids", "attention_mask") if name in tokens}
         return _features(self._model.get_text_features(**wanted))
 
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts have more tokens than the model reads. Needs a loaded model."""
+        return [len(ids) > self._longest for ids in self._tokenizer(list(texts), truncation=False)["input_ids"]]
+
 
 class OpenClipEncoder(_TorchEncoder):
     """DualEncoder through open_clip."""
@@ -223,6 +228,22 @@ class OpenClipEncoder(_TorchEncoder):
 
         pixels = torch.stack([self._transform(Pil.fromarray(image)) for image in images])
         return self._model.encode_image(pixels.to(self._device, self._dtype))
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """float32[N, D], unit L2 norm. Texts beyond the model's length are cut there; like lengths are batched together."""
+        if self._model is None or not len(texts) or (tower := causal_tower(self._model)) is None:
+            return super().encode_texts(texts)
+        tokens: Any = self._tokenizer(list(texts))
+        order = ends_of_text(tower, tokens).argsort(stable=True)
+        rows = self._rows(tokens[order], lambda part: encode_cut(tower, part.to(self._device)))
+        found = np.empty_like(rows)
+        found[order.numpy()] = rows
+        return found
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts have more tokens than the model reads. Needs a loaded model."""
+        longest: Any = self._tokenizer.context_length
+        return [count > longest for count in token_counts(self._tokenizer, texts)]
 
     def _texts(self, texts: Sequence[str]) -> Any:
         return self._model.encode_text(self._tokenizer(list(texts)).to(self._device))

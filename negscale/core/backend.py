@@ -248,3 +248,40 @@ class ImageEditor(Backend, Protocol):
     """
 
     def edit(self, requests: Sequence[EditRequest]) -> list[Edit | Fault]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """A picture that is wanted, in words, and what must not be in it."""
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0  # from seed_for(run seed, row id, stage, attempt)
+
+
+class ImageMaker(Backend, Protocol):
+    """Makes each picture from its words; a picture depends on its request alone."""
+
+    def make(self, requests: Sequence[ImageRequest]) -> list[Image | Fault]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SceneRequest:
+    """An object that wants a setting, and another object that is often next to it there."""
+
+    label: str
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where an object is, and beside what."""
+
+    background: str  # "a park"
+    companion: str  # "bench"
+
+
+class SceneWriter(Backend, Protocol):
+    """Invents a scene for each object."""
+
+    def write(self, requests: Sequence[SceneRequest]) -> list[Scene | Fault]: ...

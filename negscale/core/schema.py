@@ -122,6 +122,23 @@ EDIT_VERDICT = pa.schema([
     ("change_inside", pa.float64()), ("change_outside", pa.float64()),  # mean |difference| in 0..1 in and out of the box
 ])  # fmt: skip
 
+CAPTION_OBJECTS = pa.schema([("caption_objects", pa.list_(pa.string()))])  # what the caption names, for retention
+SEEN_OBJECT = pa.struct([  # what a judge says of one object in one image
+    ("object", pa.string()), ("seen", pa.bool_()),  # null: the judge does not know the object or was not understood
+    ("score", pa.float64()), ("answer", pa.string()),  # best confidence; what it said, or why it could not
+])  # fmt: skip
+EDIT_QUERY = pa.struct([  # one instruction of an evaluation
+    ("kind", pa.string()),  # negative | affirmative | keep | two_objects
+    ("instruction", pa.string()), ("named_object", pa.string()),  # the object that the instruction speaks of
+])  # fmt: skip
+EVALUATED_EDIT = pa.schema([("edited_image", IMAGE), ("evaluation_seed", pa.int64()), ("evaluation_batch", pa.int32())])
+EDIT_DISTANCES = pa.schema([  # mean absolute (l1) and mean squared (l2) difference of RGB values in 0..1
+    ("l1", pa.float64()), ("l2", pa.float64()),  # to the image that was wanted; the edit resized to its size
+    ("l1_edited_size", pa.float64()), ("l2_edited_size", pa.float64()),  # the wanted image resized to the edit's size
+    ("change_l1", pa.float64()),  # to the input, resized to the edit's size
+    ("change_peak", pa.float64()),  # the same in the cell of a 6 x 6 grid that changed most
+])  # fmt: skip
+
 
 def extend(base: pa.Schema, added: pa.Schema) -> pa.Schema:
     """`base` followed by `added`; a column has exactly one writer."""

@@ -11,6 +11,7 @@ from negscale.exports.finished import ExportResult
 from negscale.exports.image_files import ReadsBytes
 from negscale.exports.negbench_csv import export_negbench_csv
 from negscale.exports.negrefcocog_json import export_negrefcocog
+from negscale.exports.nein_json import export_nein_json
 from negscale.exports.parquet import ROWS_PER_FILE, export_parquet
 from negscale.exports.webdataset import ROWS_PER_TAR, export_webdataset
 from negscale.storage.run_folder import RunFolder
@@ -24,9 +25,11 @@ class ExportOptions:
     license_id: str = ""  # for the card
     chat_format: str = "llava"  # or sharegpt
     rows_per_file: int = 0  # 0: the format's own
+    form: str = "quintuplets"  # of nein-json; or generation
+    embed_images: bool = False  # of parquet: the images themselves, beside the references
 
 
-Reader = Callable[[], ReadsBytes]  # made only by formats that need images
+Reader = Callable[..., ReadsBytes]  # reader(COLUMN), "image" by default; made only by formats that need images
 Write = Callable[[RunFolder, str, Reader, ExportOptions], ExportResult]
 
 
@@ -41,7 +44,8 @@ def _negrefcocog_json(run: RunFolder, out: str, reader: Reader, options: ExportO
 
 def _parquet(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
     out, rows = out or f"{run.uri}/export/parquet", options.rows_per_file or ROWS_PER_FILE
-    return export_parquet(run, out, options.allow_over_budget, options.license_id, rows)
+    embed = reader if options.embed_images else None
+    return export_parquet(run, out, options.allow_over_budget, options.license_id, rows, embed=embed)
 
 
 def _negbench_csv(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
@@ -51,7 +55,7 @@ def _negbench_csv(run: RunFolder, out: str, reader: Reader, options: ExportOptio
 
 def _webdataset(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
     out, rows = out or f"{run.uri}/export/webdataset", options.rows_per_file or ROWS_PER_TAR
-    return export_webdataset(run, out, reader(), options.allow_over_budget, options.license_id, rows)
+    return export_webdataset(run, out, reader(), options.allow_over_budget, options.license_id, rows, reader)
 
 
 def _chat_json(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
@@ -61,7 +65,12 @@ def _chat_json(run: RunFolder, out: str, reader: Reader, options: ExportOptions)
     )  # fmt: skip
 
 
+def _nein_json(run: RunFolder, out: str, reader: Reader, options: ExportOptions) -> ExportResult:
+    out = out or f"{run.uri}/export/nein-{options.form}"
+    return export_nein_json(run, out, reader, options.form, options.allow_over_budget, options.license_id)
+
+
 FORMATS: dict[str, Write] = {
     "coco-json": _coco_json, "negrefcocog-json": _negrefcocog_json, "parquet": _parquet, "negbench-csv": _negbench_csv,
-    "webdataset": _webdataset, "chat-json": _chat_json,
+    "webdataset": _webdataset, "chat-json": _chat_json, "nein-json": _nein_json,
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 
 from negscale.core.errors import PlanError
 from negscale.core.schema import IMAGE
-from negscale.exports.card import Tally, write_card
+from negscale.exports.card import Layout, Tally, write_card
 from negscale.exports.finished import ExportResult, open_finished
+from negscale.exports.image_files import ReadsBytes
+from negscale.exports.parquet_images import EmbeddedImages
 from negscale.exports.publish import staged_folder
 from negscale.storage.run_folder import RunFolder
 
@@ -25,12 +27,14 @@ _HEX = pa.field("sha256", pa.string())
 def export_parquet(
     run: RunFolder, out: str, allow_over_budget: bool = False, license_id: str = "",
     rows_per_file: int = ROWS_PER_FILE, bytes_per_file: int = BYTES_PER_FILE,
+    embed: Callable[[str], ReadsBytes] | None = None,
 ) -> ExportResult:  # fmt: skip
     """Write the kept rows to the folder `out` (a path or URI): data/train-*.parquet, README.md, recipe.yaml.
 
     license_id: an id such as ``cc-by-4.0`` for the card; without one it says ``other``. A file ends at `rows_per_file`
-    rows or about `bytes_per_file` bytes. Raises PlanError for unfinished runs, for runs over their quarantine budget
-    (unless allowed), and when `out` holds something already.
+    rows or about `bytes_per_file` bytes. embed: gives for an image column what reads its bytes; the files then hold the
+    images themselves too, and rows with an image that cannot be read are left out and listed. Raises PlanError for
+    unfinished runs, for runs over their quarantine budget (unless allowed), and when `out` holds something already.
     """
     finished = open_finished(run, allow_over_budget)
     schema = flat_schema(finished.schema())
@@ -38,16 +42,20 @@ def export_parquet(
     with staged_folder(out) as folder:
         data = folder / "data"
         data.mkdir()
-        writer = _Writer(data, schema, rows_per_file, bytes_per_file)
+        pictures = EmbeddedImages(folder, finished.schema(), embed) if embed is not None else None
+        written = pictures.schema(schema) if pictures else schema
+        writer = _Writer(data, written, rows_per_file, bytes_per_file)
         try:
             for table in finished.tables():
                 flat = flatten(table, schema)
-                tally.add(flat)
-                writer.add(flat)
+                for piece in pictures.tables(table, flat) if pictures else (flat,):
+                    tally.add(piece.select(schema.names))
+                    writer.add(piece)
         finally:
             writer.close()
         files = _number(data)
-        write_card(folder, finished, schema, tally, license_id)
+        layout = Layout(images="The images are in the files.", notes=pictures.notes()) if pictures else None
+        write_card(folder, finished, written, tally, license_id, layout)
         sizes = sum(path.stat().st_size for path in files)
     return ExportResult(out, tally.rows, len(files), sizes)
 

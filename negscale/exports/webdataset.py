@@ -1,5 +1,7 @@
 """WebDataset tar files: key.jpg, key.txt (the caption to train on) and key.json (every column) of each kept row.
 
+Where a row has several images, the others stand beside the first under their column's name: key.image_with_object.png.
+
 Images are the source's own bytes, not encoded anew. The same run gives the same bytes: members in the order of the rows,
 no times, no owners.
 """
@@ -10,8 +12,9 @@ import io
 import json
 import tarfile
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import pyarrow as pa
 
 from negscale.core.errors import ConfigError, PlanError
 from negscale.core.image import ImageError
+from negscale.core.schema import IMAGE
 from negscale.exports.card import Layout, Tally, write_card
 from negscale.exports.finished import ExportResult, FinishedRun, open_finished, require_columns
 from negscale.exports.image_files import MissingImages, ReadsBytes, image_suffix, safe_key
@@ -33,12 +37,14 @@ _CAPTIONS = ("negated_caption", "caption")
 
 def export_webdataset(
     run: RunFolder, out: str, reader: ReadsBytes, allow_over_budget: bool = False, license_id: str = "",
-    rows_per_tar: int = ROWS_PER_TAR,
+    rows_per_tar: int = ROWS_PER_TAR, reader_of: Callable[[str], ReadsBytes] | None = None,
 ) -> ExportResult:  # fmt: skip
     """Write the kept rows to the folder `out` (a path or URI): data/train-*.tar, README.md, recipe.yaml.
 
-    Rows whose image cannot be read are left out and listed in ``missing_images.jsonl``; the result counts samples. Raises
-    PlanError for runs that are unfinished, over their quarantine budget (unless allowed), or without image or caption.
+    reader: reads the column `image`; reader_of: gives the reader of each further image column (None: those stay
+    references). Rows with an image that cannot be read are left out and listed in ``missing_images.jsonl``; the result
+    counts samples. Raises PlanError for runs that are unfinished, over their quarantine budget (unless allowed), or
+    without image or caption.
     """
     if rows_per_tar < 1:
         raise ConfigError(f"{rows_per_tar} rows per tar: expected a positive whole number")
@@ -51,17 +57,19 @@ def export_webdataset(
             f"the webdataset export needs one of the columns {list(_CAPTIONS)}; this run has {schema.names}"
         )
     flat, tally = flat_schema(schema), Tally()
+    readers = {"image": reader}
+    if reader_of is not None:
+        readers |= {f.name: reader_of(f.name) for f in schema if f.type == IMAGE and f.name not in readers}
     with staged_folder(out) as folder:
         tars = _Tars(folder / "data", rows_per_tar)
         missing = MissingImages(folder)
         try:
-            for row, columns, image in _with_images(finished, flat, tally, reader):
-                if isinstance(image, ImageError):
-                    missing.add(row["id"], row["image"], image)
+            for row, columns, images in _with_images(finished, flat, tally, readers):
+                if isinstance(images, _Unreadable):
+                    missing.add(row["id"], row[images.column], images.error)
                     continue
-                data, suffix = image
                 tars.add(safe_key(row["id"]), {
-                    suffix: data, "txt": (row[caption] or "").encode(),
+                    **images, "txt": (row[caption] or "").encode(),
                     "json": json.dumps(columns, sort_keys=True).encode(),
                 })  # fmt: skip
         finally:
@@ -72,19 +80,34 @@ def export_webdataset(
     return ExportResult(out, tars.samples, len(files), size)
 
 
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """Which image of a row cannot be had, and why."""
+
+    column: str
+    error: ImageError
+
+
+_Images = dict[str, bytes] | _Unreadable  # member suffix -> bytes
+
+
 def _with_images(
-    finished: FinishedRun, flat: pa.Schema, tally: Tally, reader: ReadsBytes
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], tuple[bytes, str] | ImageError]]:
-    """(row, its flat columns, image bytes with suffix or why there are none), in order, images read ahead by threads."""
+    finished: FinishedRun, flat: pa.Schema, tally: Tally, readers: Mapping[str, ReadsBytes]
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], _Images]]:
+    """(row, its flat columns, its images or why there are none), in order, images read ahead by threads."""
 
-    def fetch(row: Mapping[str, Any]) -> tuple[bytes, str] | ImageError:
-        try:
-            data = reader.read_bytes(row["image"] or {"uri": None})
-            return data, image_suffix(data)
-        except ImageError as error:
-            return error
+    def fetch(row: Mapping[str, Any]) -> _Images:
+        members: dict[str, bytes] = {}
+        for column, reader in readers.items():
+            try:
+                data = reader.read_bytes(row[column] or {"uri": None})
+                suffix = image_suffix(data)
+            except ImageError as error:
+                return _Unreadable(column, error)
+            members[suffix if column == "image" else f"{column}.{suffix}"] = data
+        return members
 
-    waiting: deque[tuple[Mapping[str, Any], Mapping[str, Any], Future[tuple[bytes, str] | ImageError]]] = deque()
+    waiting: deque[tuple[Mapping[str, Any], Mapping[str, Any], Future[_Images]]] = deque()
     with ThreadPoolExecutor(_AHEAD) as pool:
         for table in finished.tables():
             plain = flatten(table, flat)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import difflib
 
 from negscale.core.errors import ConfigError
-from negscale.pipelines import chexpert_binary, fetch, negationclip, negationclip_p2, negbench, negrefcocog
+from negscale.pipelines import (
+    chexpert_binary,
+    fetch,
+    hardneg_syn,
+    negationclip,
+    negationclip_p2,
+    negbench,
+    negbench_video,
+    negrefcocog,
+    nein,
+    nein_eval,
+)
 from negscale.pipelines.recipe import Recipe
 
 _ALL = (
     negationclip.P1, negationclip_p2.P2, *negbench.RECIPES, negrefcocog.NEGREFCOCOG, chexpert_binary.CHEXPERT_BINARY,
-    fetch.FETCH,
+    fetch.FETCH, *nein.RECIPES, nein_eval.NEIN_EVAL, hardneg_syn.HARDNEG_SYN,
+    *negbench_video.RECIPES,
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 

@@ -55,6 +55,15 @@ def mix_table(mix: Mapping[str, Mapping[str, int]]) -> RenderableType:
     return table
 
 
+def judges_line(facts: Mapping[str, Any]) -> RenderableType:
+    """Agreement of the two judges of edits."""
+    kappa = "" if facts["kappa"] is None else f", kappa {facts['kappa']:.2f}"
+    return Text(
+        f"two judges agree on {facts['share']:.1%} of {facts['rows']:,} edits{kappa}: both see the object {facts['both_yes']:,}, "
+        f"neither {facts['both_no']:,}, the first alone {facts['first_only']:,}, the second alone {facts['second_only']:,}"
+    )
+
+
 def audit_table(report: AuditReport) -> RenderableType:
     """The sum that an audit proves, and every problem."""
     total = report.kept + report.rejected + report.quarantined

@@ -53,13 +53,14 @@ def audit(run: RunFolder) -> AuditReport:
         report.problems.append(
             f"{len(missing)} of {len(shards)} shards are not committed, e.g. {missing[0]!r}: resume the run"
         )
+    opened = _opened_columns(run)
     commits: list[Commit] = []
     digests: list[str] = []
     hashes: list[np.ndarray] = []
     for commit in _readable(run, generations, report):
         commits.append(commit)
         try:
-            ids, digest = _check_shard(run, commit, listed.get(commit.shard, commit.rows_read), report)
+            ids, digest = _check_shard(run, commit, listed.get(commit.shard, commit.rows_read), opened, report)
         except AuditError as error:
             report.problems.append(str(error))
             continue
@@ -89,7 +90,20 @@ def _readable(run: RunFolder, generations: dict[str, int], report: AuditReport) 
         return found
 
 
-def _check_shard(run: RunFolder, commit: Commit, listed_rows: int, report: AuditReport) -> tuple[list[str], str]:
+def _opened_columns(run: RunFolder) -> list[str] | None:
+    """The columns that Explode steps write, for runs over the rows of another run; None for all others.
+
+    There an id may end in #k before this run begins: a row has a child's number of ours for each such column that it fills.
+    """
+    identity = run.record()["identity"]
+    if "run" not in identity.get("input", {}):
+        return None
+    return [facts["into"] for facts in identity["steps"].values() if "into" in facts]
+
+
+def _check_shard(
+    run: RunFolder, commit: Commit, listed_rows: int, opened: Sequence[str] | None, report: AuditReport
+) -> tuple[list[str], str]:
     problem = report.problems.append
     parts = {kind: read_part(run.folder, kind, commit) for kind in KINDS}
     counts = {"data": commit.kept, "rejected": commit.rejected, "quarantine": commit.quarantined}
@@ -113,23 +127,26 @@ def _check_shard(run: RunFolder, commit: Commit, listed_rows: int, report: Audit
         if any((r is None, q is None) != place and not (kind == "quarantine" and q is not None) for r, q in envelope):
             problem(f"shard {commit.shard!r}: a row in {kind}/ belongs elsewhere by its envelope")
     ids = table["id"].to_pylist()
-    _check_families(commit, ids, report)
+    filled = None if opened is None else [table[name].is_valid().to_pylist() for name in opened]
+    depths = (
+        [len(sort_key(i)) - 1 for i in ids] if filled is None else [sum(f[n] for f in filled) for n in range(len(ids))]
+    )
+    _check_families(commit, ids, depths, report)
     return ids, digest
 
 
-def _check_families(commit: Commit, ids: Sequence[str], report: AuditReport) -> None:
-    """Roots = rows read; children of each parent are numbered 0..k-1 with no gap."""
-    roots = {row_id.partition("#")[0] for row_id in ids}
+def _check_families(commit: Commit, ids: Sequence[str], depths: Sequence[int], report: AuditReport) -> None:
+    """Roots = rows read; children of each parent are numbered 0..k-1 with no gap. depths: numbers that an id got here."""
+    roots = {row_id.rsplit("#", depth)[0] for row_id, depth in zip(ids, depths, strict=True)}
     if len(roots) != commit.rows_read:
         report.problems.append(
             f"shard {commit.shard!r}: {len(roots)} different input rows among its rows, {commit.rows_read} were read"
         )
     children: dict[str, set[int]] = {}
-    for row_id in ids:
-        path = sort_key(row_id)[1:]
+    for row_id, depth in zip(ids, depths, strict=True):
         parent = row_id
-        for _, number in reversed(path):
-            parent = parent.rpartition("#")[0]
+        for _ in range(depth):
+            parent, _, number = parent.rpartition("#")
             children.setdefault(parent, set()).add(int(number))
     for parent, numbers in children.items():
         if numbers != set(range(len(numbers))):

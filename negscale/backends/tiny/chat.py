@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from negscale.backends.tiny import negbench
+from negscale.backends.tiny import negbench, nein
 from negscale.backends.tiny.merge import MALFORMED as MALFORMED_MERGE
 from negscale.backends.tiny.merge import merge_answer
 from negscale.backends.tiny.misbehaviour import Conduct, Misbehaviour
@@ -66,7 +66,7 @@ class TinyChatConfig(Config):
 
 
 class TinyChat:
-    """ChatModel: understands the prompts of P1, P2 and NegBench; any other prompt is a Fault."""
+    """ChatModel: understands the prompts of P1, P2, NegBench and NeIn; any other prompt is a Fault."""
 
     exact = True
     accepts_images = True
@@ -99,11 +99,11 @@ class TinyChat:
             task, said = of_lists
         elif found := _NEGATE.search(asked.text):
             task, said = "negate", negated(found["caption"], found["object"], rng)
-        elif found := _VERIFY.search(asked.text):
+        elif nein.asks(asked.text) or _VERIFY.search(asked.text):
             task = "verify"
             if asked.image is None:
                 return Fault("missing_pixels", f"the question {asked.text!r} came without an image")
-            said = _seen(asked.image, found["object"], rng)
+            said = (("No", "no", "No."), ("Yes", "yes", "Yes."))[_seen(asked.image, asked.text)][int(rng.random() * 3)]
         elif found := _PROPOSE.search(asked.text):
             task, said = "propose", _spoken(likely_object(found["caption"], rng), rng)
         elif _RANDOM.search(asked.text):
@@ -140,11 +140,13 @@ def negated(caption: str, absent_object: str, rng: np.random.Generator) -> str:
     return forms[int(rng.random() * len(forms))].format(**words) + full_stop
 
 
-def _seen(image: Image, asked: str, rng: np.random.Generator) -> str:
-    name = object_named(asked)
+def _seen(image: Image, question: str) -> bool:
+    found = _VERIFY.search(question)
+    if found is None:
+        return nein.answer(question, image)
+    name = object_named(found["object"])
     # what toyworld does not have is not in its pictures
-    present = name is not None and find(image, name).score >= 0.5
-    return (("No", "no", "No."), ("Yes", "yes", "Yes."))[present][int(rng.random() * 3)]
+    return name is not None and find(image, name).score >= 0.5
 
 
 def _spoken(word: str, rng: np.random.Generator) -> str:
