@@ -1,0 +1,1 @@
+"""Torch modules and losses; nothing here reads data or downloads."""

@@ -1,0 +1,91 @@
+"""The config of a text-encoder training: what is learnt (bears identity) and where it runs (does not)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from negscale.backends.dual_encoders import EncoderConfig, HfDualEncoderConfig
+from negscale.core.config import Config, Location
+from negscale.models.freezing import Role
+from negscale.training.objectives import NegationClipObjective, ObjectiveConfig
+from negscale.training.order import WINDOW_ROWS
+from negscale.training.reader import HoldoutConfig, TrainingRunConfig
+
+
+class OptimiserConfig(Config):
+    """AdamW and its schedule. The defaults are NegationCLIP's released script, which is PyTorch's."""
+
+    rate: float = Field(default=1e-6, gt=0)
+    """Highest learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    decay_everything: bool = True
+    """Decay norms, biases, embeddings and the logit scale too, as released; else matrices of blocks and projection."""
+    warm_up_steps: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    clamp_logit_scale: bool = False
+    """Keep the factor of the logits within [1, 100], as CLIP's own training does."""
+    max_grad_norm: float | None = Field(default=None, gt=0)
+
+
+class TrainRuntime(Config):
+    """Where a training runs and what it writes down. Bears no identity."""
+
+    bears_identity: ClassVar[bool] = False
+
+    run_root: Location = "runs"
+    """Folder or URI below which trainings lie as train/NAME/VERSION."""
+    version: str = Field(default="dev", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    vectors: Location = ""
+    """Folder or URI that keeps the vectors of images, shared by trainings; empty = run_root/vectors."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    report_every: int = Field(default=10, ge=1)
+    """Steps between two lines of metrics.jsonl."""
+    checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between two checkpoints; one more at the end of every epoch."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Newest checkpoints that stay, beside the best."""
+
+
+class TrainConfig(Config):
+    """One text-encoder training."""
+
+    seed: int = 42
+    """Of the order of rows and of the made texts; NegationCLIP's."""
+    model: EncoderConfig = HfDualEncoderConfig(model="openai/clip-vit-base-patch32")
+    """The CLIP to start from, as the encoder that evaluates it is named."""
+    data: tuple[TrainingRunConfig, ...] = ()
+    """Finished runs: data='[{uri: runs/negationclip/p1/dev}]'."""
+    questions: tuple[TrainingRunConfig, ...] = ()
+    """Finished runs of multiple-choice questions, for objectives with an MCQ term."""
+    objective: ObjectiveConfig = NegationClipObjective(mask_same_image=False)
+    freeze: tuple[Role, ...] = ("visual", "ln_final")
+    """Roles of parameters that do not train; `visual` is among them."""
+    holdout: HoldoutConfig = HoldoutConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    epochs: int = Field(default=15, ge=1)
+    batch_rows: int = Field(default=512, ge=2)
+    """Rows of a step over all workers."""
+    question_rows: int = Field(default=512, ge=1)
+    """Questions of a step over all workers."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """End after so many steps."""
+    window_rows: int = Field(default=WINDOW_ROWS, ge=1)
+    """Rows that are shuffled together; bounds the reader's memory."""
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """bfloat16 computes in bf16 and keeps float32 weights."""
+    runtime: TrainRuntime = TrainRuntime()
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainConfig:
+        if self.objective.uses_questions and not self.questions:
+            raise ValueError(
+                f"objective {self.objective.kind} has a question term: name a run of questions, questions='[{{uri: RUN}}]', or "
+                f"set its weight to 0 (alpha=1 for negbench)"
+            )
+        if self.questions and not self.objective.uses_questions:
+            raise ValueError(f"objective {self.objective.kind} has no question term; leave `questions` out")
+        return self
