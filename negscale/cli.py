@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from negscale import __version__, app, build_verbs, data_verbs, verbs
+from negscale import __version__, app, build_verbs, data_verbs, eval_verbs, report_verbs, train_verbs, verbs
 from negscale.core.errors import NegscaleError, QuarantineBudgetError
 from negscale.core.run import Manifest
 from negscale.report import terminal
@@ -148,19 +148,30 @@ def export(
     licence: Annotated[str, typer.Option("--license", help="Licence id for the card, e.g. cc-by-4.0.")] = "",
     chat_format: Annotated[str, typer.Option("--chat-format", help="Of chat-json: llava or sharegpt.")] = "llava",
     rows_per_file: Annotated[int, typer.Option("--rows-per-file", help="Of webdataset and parquet.", min=0)] = 0,
+    form: Annotated[str, typer.Option("--form", help="Of nein-json: quintuplets or generation.")] = "quintuplets",
+    embed: Annotated[bool, typer.Option("--embed-images", help="Of parquet: with the images themselves.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a finished run in a format that others read: a file (the -json ones of papers) or a folder with a card."""
+    """Write a finished run in a format that others read: a file (the -json ones of papers) or a folder with a card.
+
+    A training's checkpoint: --to open-clip, openai, clip or clip-text.
+    """
+    if train_verbs.export(run, to, out, as_json):
+        return
     options = verbs.ExportOptions(
-        allow_over_budget=allow_over_budget, license_id=licence, chat_format=chat_format, rows_per_file=rows_per_file
-    )
+        allow_over_budget=allow_over_budget, license_id=licence, chat_format=chat_format, rows_per_file=rows_per_file,
+        form=form, embed_images=embed,
+    )  # fmt: skip
     result = verbs.export(RunFolder(run), to, out, options, overrides or [])
     _show(f"{result['rows']:,} rows written to {result['path']}", result, as_json)
 
 
 cli.command()(data_verbs.scan)
 cli.command()(data_verbs.guard)
+cli.command()(report_verbs.report)
 cli.command()(build_verbs.build)
+cli.command("eval")(eval_verbs.evaluate)
+cli.command()(train_verbs.train)
 
 
 @cli.command("audit-questions")
