@@ -1,6 +1,6 @@
-"""`python -m negscale.tiny_models train|measure|check [text|vision|encoder ...] [--out FOLDER] [--start FOLDER] [--seed N]`.
+"""`python -m negscale.tiny_models train|measure|check [text|vision|encoder|editor ...] [--out FOLDER] [--start FOLDER] [--seed N]`.
 
-train    draws the lessons, trains, measures, writes the folders with hashes and figures: about forty minutes on one core
+train    draws the lessons, trains, measures, writes the folders with hashes and figures: about an hour on one core
 measure  prints the figures of folders that are there
 check    compares folders with their hashes
 
@@ -12,17 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from negscale.core.errors import NegscaleError
-from negscale.tiny_models import encoder, text, vision
+from negscale.tiny_models import editor, encoder, text, vision
 from negscale.tiny_models.files import NAMES, WEIGHTS, Name, check_hashes, write_figures, write_hashes
 from negscale.tiny_models.measure import measure
+from negscale.tiny_models.training import Pause
 
-TRAINERS: dict[Name, Callable[[Path, int, Path | None], float]] = {
-    "text": text.train, "vision": vision.train, "encoder": encoder.train,
-}  # fmt: skip
+
+def train(name: Name, folder: Path, seed: int, start: Path | None, pause: Pause | None) -> float:
+    """Train the model called `name` into `folder`; returns minutes. `pause` is for the editor, which takes longest."""
+    if name == "editor":
+        return editor.train(folder, seed, start, pause=pause)
+    return {"text": text.train, "vision": vision.train, "encoder": encoder.train}[name](folder, seed, start)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,14 +38,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the models' folders")
     parser.add_argument("--start", type=Path, help="train on from the models in this folder, on the scenes of --seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="stop the editor's training after so many; run again to go on")
+    parser.add_argument("--kept", type=Path, default=Path("tiny-models-kept"), help="with --minutes: where it stopped")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no tiny model is called {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    pause = Pause(options.kept, options.minutes) if options.minutes else None
     for name in options.names or NAMES:
         folder = options.out / name
         try:
             if options.verb == "train":
-                minutes = TRAINERS[name](folder, options.seed, options.start and options.start / name)
+                minutes = train(name, folder, options.seed, options.start and options.start / name, pause)
                 write_figures(folder, {**measure(name, folder), "training_minutes": round(minutes, 1)})
                 write_hashes(folder)
             check_hashes(folder)

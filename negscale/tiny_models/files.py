@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from negscale.core.errors import ConfigError
 
-Name = Literal["text", "vision", "encoder"]
+Name = Literal["text", "vision", "encoder", "editor"]
 NAMES: tuple[Name, ...] = get_args(Name)
 WEIGHTS = Path(__file__).parent / "weights"
 HASHES, FIGURES = "hashes.json", "figures.json"
@@ -48,5 +48,5 @@ def read_figures(folder: Path) -> dict[str, Any]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (HASHES, FIGURES))
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (HASHES, FIGURES))
+    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

@@ -15,6 +15,7 @@ from negscale.datasets.toy_icons import OBJECTS
 from negscale.datasets.toy_scenes import Scene, captions, scene
 from negscale.language.check import check_negated_caption
 from negscale.tiny_models.answering import TransformersChat
+from negscale.tiny_models.editor_figures import editor_figures
 from negscale.tiny_models.encoder import embed, pairs
 from negscale.tiny_models.files import Name
 from negscale.tiny_models.lessons import TEST_WORLD, exams, objects_in
@@ -24,7 +25,8 @@ Figures = dict[str, float]
 
 def measure(name: Name, folder: Path) -> Figures:
     """The figures of one model; see the function of its name."""
-    return {"text": text_figures, "vision": vision_figures, "encoder": encoder_figures}[name](folder)
+    figures = {"text": text_figures, "vision": vision_figures, "encoder": encoder_figures, "editor": editor_figures}
+    return figures[name](folder)
 
 
 def text_figures(folder: Path, scenes: int = 64) -> Figures:

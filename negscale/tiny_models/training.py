@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negscale.core.errors import NegscaleError
+
 _WARM_UP = 50
 
 
@@ -32,14 +34,70 @@ def seeded(seed: int) -> Any:
     return torch
 
 
-def fit(parameters: Iterable[Any], loss_of: Callable[[int], Any], schedule: Schedule, title: str) -> float:
-    """Minimise `loss_of(step)`; prints the loss now and then. Returns minutes taken."""
+class Paused(NegscaleError):
+    """A training stopped before its end, and says how to go on."""
+
+    exit_code = 3
+
+
+class Pause:
+    """Lets trainings of `loss_of` that draw by the step alone stop after some minutes and go on, with equal results."""
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        self._folder, self._end = folder, time.monotonic() + 60 * minutes
+
+    def begun(self, title: str, learnt: list[Any], optimiser: Any) -> tuple[int, float]:
+        """(steps done, minutes taken) by the stopped training called `title`, whose state is put into `learnt` and `optimiser`."""
+        import torch
+        from safetensors import safe_open
+
+        path = self._file(title)
+        if not path.is_file():
+            return 0, 0.0
+        with safe_open(path, "pt") as kept, torch.no_grad():
+            facts = kept.metadata()
+            for number, value in enumerate(learnt):
+                value.copy_(kept.get_tensor(f"value.{number}"))
+                if f"mean.{number}" not in kept.keys():  # noqa: SIM118 - no mapping  # part of the model is not learnt
+                    continue
+                optimiser.state[value] = {
+                    "step": torch.tensor(float(facts["step"])), "exp_avg": kept.get_tensor(f"mean.{number}"),
+                    "exp_avg_sq": kept.get_tensor(f"square.{number}"),
+                }  # fmt: skip
+        return int(facts["step"]), float(facts["minutes"])
+
+    def keep(self, title: str, learnt: list[Any], optimiser: Any, step: int, minutes: float, last: bool) -> None:
+        """Keep the state when time is over (raises Paused) or the training has ended."""
+        from safetensors.torch import save_file
+
+        if not last and time.monotonic() < self._end:
+            return
+        tensors = {f"value.{number}": value.detach() for number, value in enumerate(learnt)}
+        for number, value in enumerate(learnt):
+            if state := optimiser.state.get(value):
+                tensors |= {f"mean.{number}": state["exp_avg"], f"square.{number}": state["exp_avg_sq"]}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._file(title).with_suffix(".partial")
+        save_file(tensors, partial, {"step": str(step), "minutes": str(minutes)})
+        partial.replace(self._file(title))
+        if not last:
+            raise Paused(f"{title}: paused after {step} steps; run the same command again to go on")
+
+    def _file(self, title: str) -> Path:
+        return self._folder / f"{title.replace(', ', '-').replace(' ', '-')}.safetensors"
+
+
+def fit(
+    parameters: Iterable[Any], loss_of: Callable[[int], Any], schedule: Schedule, title: str, pause: Pause | None = None
+) -> float:
+    """Minimise `loss_of(step)`; prints the loss now and then. Returns minutes taken. Raises Paused when `pause` says so."""
     import torch
 
     learnt = list(parameters)
     optimiser = torch.optim.AdamW(learnt, lr=schedule.rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98))
-    began, seen = time.monotonic(), 0.0
-    for step in range(schedule.steps):
+    first, before = pause.begun(title, learnt, optimiser) if pause else (0, 0.0)
+    began, seen = time.monotonic() - 60 * before, 0.0
+    for step in range(first, schedule.steps):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate * _share(step, schedule.steps)
         loss = loss_of(step)
@@ -47,10 +105,13 @@ def fit(parameters: Iterable[Any], loss_of: Callable[[int], Any], schedule: Sche
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learnt, 1.0)
         optimiser.step()
-        seen = loss.item() if step == 0 else 0.95 * seen + 0.05 * loss.item()
+        seen = loss.item() if step == first else 0.95 * seen + 0.05 * loss.item()
         if step % 50 == 0 or step == schedule.steps - 1:
             minutes = (time.monotonic() - began) / 60
             print(f"{title}: step {step} of {schedule.steps}, loss {seen:.4f}, {minutes:.1f} min", flush=True)
+        if pause:
+            minutes = (time.monotonic() - began) / 60
+            pause.keep(title, learnt, optimiser, step + 1, minutes, last=step + 1 == schedule.steps)
     return (time.monotonic() - began) / 60
 
 
