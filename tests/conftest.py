@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +41,17 @@ def shared_data() -> Path:
 def s3_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket on an emulated S3 server."""
     import boto3
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    # S3 checks If-None-Match and writes in one step; the emulator does it in two, between which other threads write
+    put, one_at_a_time = S3Response._key_response_put, threading.Lock()
+
+    def atomic_put(self: S3Response, *arguments: Any, **named: Any) -> Any:
+        with one_at_a_time:
+            return put(self, *arguments, **named)
+
+    monkeypatch.setattr(S3Response, "_key_response_put", atomic_put)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

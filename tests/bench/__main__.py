@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import control_plane, fetch, fraction_of_ideal, p1_cpu, planning, scan
-from tests.bench.report import Bench, LegError
+from tests.bench import control_plane, edits, fetch, fraction_of_ideal, p1_cpu, planning, scan, vllm
+from tests.bench.legs import LegError, NotHereError
+from tests.bench.report import Bench
 
 BENCHES = {
     "planning": planning,
@@ -16,6 +17,8 @@ BENCHES = {
     "p1_cpu": p1_cpu,
     "fraction_of_ideal": fraction_of_ideal,
     "fetch": fetch,
+    "edits": edits,
+    "vllm": vllm,
 }
 
 
@@ -38,6 +41,8 @@ def main() -> int:
         try:
             BENCHES[name].measure(bench)
             print(f"   -> {bench.finish()}", flush=True)
+        except NotHereError as error:
+            print(f"\n== {name} is left out: {error}", flush=True)
         except LegError as error:
             failed.append(name)
             print(f"\n== {name} could not be measured: {error}", flush=True)

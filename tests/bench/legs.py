@@ -27,6 +27,10 @@ class LegError(RuntimeError):
     """A leg ended without figures."""
 
 
+class NotHereError(LegError):
+    """A bench needs a library that is not installed: not measured, and no failure."""
+
+
 def run_leg(
     function: Callable[..., Figures], timeout_s: float, watch: Callable[[int], Callable[[], Figures]] | None = None,
     **arguments: Any,

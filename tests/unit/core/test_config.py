@@ -84,6 +84,9 @@ _USERS = {  # fragment -> recipes that it serves
     "negbench_paper": (*_CAPTIONS, *_QUESTIONS), "negbench_paper_captions": _CAPTIONS,
     "negbench_paper_questions": _QUESTIONS, "negbench_paper_detector": ("negationclip_p1", *_CAPTIONS, *_QUESTIONS),
     "negbench_photos_cpu": _CAPTIONS, "negbench_annotated": _QUESTIONS,
+    "nein_paper": ("nein",), "nein_paper_select": ("nein_select",), "nein_paper_edit": ("nein_edit",),
+    "nein_paper_filter": ("nein_filter",), "nein_eval_paper": ("nein_eval",),
+    "nein_photos_cpu": ("nein",), "hardneg_paper": ("negbench_hardneg_syn",),
 }  # fmt: skip
 
 

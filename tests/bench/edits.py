@@ -1,0 +1,183 @@
+"""Edits per second: the editor against a loop written as NeIn's scripts are, with the same weights, steps and seeds.
+
+The loop reads an image, makes its five edits one after another through the library's own pipeline, saves each as JPEG, and
+writes the JSON of all images so far anew. Ours reads images ahead, edits in passes of equal size, shares what depends on
+the image or the words alone, and writes rows once. Both run in one process on the same threads; their pictures are
+compared. The tiny pipeline shows what calls cost, the large random UNet what arithmetic costs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.bench.legs import Figures, LegError
+from tests.bench.report import Bench, spread
+
+EDITS = 5  # of an image, as in NeIn
+LARGE_PARAMETERS = 50_000_000
+DONE = 10_000  # images that the loop's JSON holds already: early in a run over NeIn's 75,000
+TINY_TARGET, LARGE_TARGET = 3.0, 1.0
+
+
+def measure(bench: Bench) -> None:
+    """Interleaved legs for each pipeline."""
+    from negscale.tiny_models.files import folder_of
+
+    tiny_images, large_images = bench.by_size(2, 24, 64), bench.by_size(1, 2, 6)
+    steps, large_steps, repeats = bench.by_size(4, 20, 20), bench.by_size(1, 4, 10), bench.by_size(1, 3, 5)
+    bench.baseline = "diffusers' pipeline called once an edit, JPEG each, JSON of all images written after each image"
+    bench.config = {"edits_per_image": EDITS, "tiny": [tiny_images, steps], "large": [large_images, large_steps]}
+    large = bench.out / "models" / "ip2p-50m"
+    if not (large / "model_index.json").is_file():
+        bench.leg(make_large_leg, folder=str(large.resolve()))
+    runs = {
+        "tiny": {"folder": str(folder_of("editor")), "images": tiny_images, "steps": steps},
+        "large": {"folder": str(large.resolve()), "images": large_images, "steps": large_steps},
+    }
+    for name, run in runs.items():
+        loops, ours = [], []
+        for repeat in range(repeats):
+            loops.append(bench.leg(loop_leg, repeat=repeat, **run))
+            ours.append(bench.leg(editor_leg, repeat=repeat, **run))
+            _compare(name, loops[-1]["means"], ours[-1]["means"])
+        ratio = spread([a["edits_s"] / b["edits_s"] for a, b in zip(ours, loops, strict=True)])
+        bench.figures[name] = {
+            "loop_edits_s": spread([leg["edits_s"] for leg in loops]), "editor_edits_s": spread([leg["edits_s"] for leg in ours]),
+            "ratio": ratio, "parameters": ours[0]["parameters"],
+        }  # fmt: skip
+        bench.row(f"{name}, loop", f"{bench.figures[name]['loop_edits_s']['median']:.3g} edits/s")
+        bench.row(f"{name}, editor", f"{bench.figures[name]['editor_edits_s']['median']:.3g} edits/s")
+        target = TINY_TARGET if name == "tiny" else LARGE_TARGET
+        bench.target(
+            f"{name} ({ours[0]['parameters'] / 1e6:.1f} M): editor over loop", ratio["median"], target, "at_least"
+        )
+    late = bench.leg(loop_leg, done=DONE, **runs["tiny"])
+    bench.figures["loop_edits_s_with_10000_images_done"] = late["edits_s"]
+    bench.row(f"tiny, loop after {DONE} images", f"{late['edits_s']:.3g} edits/s")
+
+
+def _compare(name: str, loop: list[float], ours: list[float]) -> None:
+    worst = max(abs(a - b) for a, b in zip(loop, ours, strict=True))
+    if worst > 1:
+        raise LegError(f"{name}: the edits' mean values differ by {worst:.2f} of 255 between loop and editor")
+
+
+def make_large_leg(folder: str, work: str) -> Figures:
+    """An InstructPix2Pix with a random UNet of at least 50 million parameters."""
+    import diffusers
+    import torch
+
+    from negscale.tiny_models import editor
+
+    torch.manual_seed(0)
+    tokenizer = editor.instruction_tokenizer()
+    latent = editor.new_autoencoder()
+    channels = latent.config.latent_channels
+    library: Any = diffusers
+    unet = library.UNet2DConditionModel(
+        sample_size=32, in_channels=2 * channels, out_channels=channels, block_out_channels=(128, 256, 512),
+        layers_per_block=2, down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=64,
+        attention_head_dim=8,
+    )  # fmt: skip
+    count = sum(values.numel() for values in unet.parameters())
+    if count < LARGE_PARAMETERS:
+        raise LegError(f"the large UNet has {count} parameters; wanted at least {LARGE_PARAMETERS}")
+    editor.new_pipeline(tokenizer, latent, unet, editor.new_text_tower(tokenizer)).save_pretrained(folder)
+    return {"parameters": count}
+
+
+def _inputs(work: Path, images: int) -> list[dict[str, Any]]:
+    """Drawn scenes as PNG, each with the names of five objects that are not in it."""
+    from negscale.core.image import encode
+    from negscale.datasets.toy_icons import OBJECTS
+    from negscale.datasets.toy_scenes import draw, scene
+
+    listed = []
+    for number in range(images):
+        what = scene(7, number)
+        path = work / f"{number:06d}.png"
+        path.write_bytes(encode(draw(what)))
+        absent = [name for name in OBJECTS if name not in what.names][:EDITS]
+        listed.append({"path": str(path), "objects": absent, "words": [f"Add a {name}." for name in absent]})
+    return listed
+
+
+def _config(folder: str, steps: int) -> Any:
+    from negscale.tiny_models.editor_figures import tiny_editor_config
+
+    return tiny_editor_config(Path(folder), steps=steps)
+
+
+def loop_leg(folder: str, images: int, steps: int, work: str, done: int = 0) -> Figures:
+    """The plain loop."""
+    import diffusers
+    import torch
+    from PIL import Image
+
+    from negscale.backends.working_size import WorkingSize
+
+    config, listed = _config(folder, steps), _inputs(Path(work), images)
+    library: Any = diffusers
+    pipe = library.StableDiffusionInstructPix2PixPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    size = WorkingSize(config.size_px, config.multiple_px, config.fit)
+    call = {
+        "num_inference_steps": steps, "guidance_scale": config.text_guidance, "image_guidance_scale": config.image_guidance,
+    }  # fmt: skip
+    quintuplet = {"T_original": ["A cat sits in the park."] * EDITS, "T_generated": ["Add a dog."] * EDITS}
+    whole = [
+        {"COCO": f"COCO_{n:012d}", **quintuplet, "NeIn": [f"NeIn_{n:012d}_{k}" for k in range(EDITS)]}
+        for n in range(done)
+    ]
+    means = []
+    began = time.perf_counter()
+    for number, item in enumerate(listed):
+        names = []
+        for k, text in enumerate(item["words"]):
+            with Image.open(item["path"]) as file:
+                source = np.asarray(file.convert("RGB"))
+            shown = Image.fromarray(size.fitted(source))
+            draw = torch.Generator("cpu").manual_seed(number * EDITS + k)
+            edited = np.asarray(pipe(prompt=text, image=shown, generator=draw, **call).images[0])
+            edited = size.restored(edited, source)
+            Image.fromarray(edited).save(Path(work, f"NeIn_{number}_{k}.jpg"))
+            names.append(f"NeIn_{number}_{k}")
+            means.append(float(edited.mean()))
+        whole.append({"COCO": item["path"], "T_generated": item["words"], "NeIn": names})
+        Path(work, "nein.json").write_text(json.dumps(whole, indent=4))
+    seconds = time.perf_counter() - began
+    return {"edits_s": len(means) / seconds, "means": means}
+
+
+def editor_leg(folder: str, images: int, steps: int, work: str) -> Figures:
+    """Our editor."""
+    from negscale.core.backend import Edit, EditRequest
+    from negscale.core.image import decode, encode
+
+    config, listed = _config(folder, steps), _inputs(Path(work), images)
+    editor = config.build()
+    editor.load()
+    began = time.perf_counter()
+    requests = []
+    for number, item in enumerate(listed):
+        source = decode(Path(item["path"]).read_bytes())
+        requests += [
+            EditRequest(source, text, number * EDITS + k, image_id=item["path"]) for k, text in enumerate(item["words"])
+        ]
+    made = [edit.image for edit in editor.edit(requests) if isinstance(edit, Edit)]
+    if len(made) != len(requests):
+        raise LegError(f"{len(requests) - len(made)} of {len(requests)} edits failed")
+    with Path(work, "rows.jsonl").open("w") as out:
+        for number, image in enumerate(made):
+            name = f"NeIn_{number // EDITS}_{number % EDITS}"
+            Path(work, f"{name}.jpg").write_bytes(encode(image, "jpeg"))
+            out.write(json.dumps({"image": name, "instruction": requests[number].instruction}) + "\n")
+    seconds = time.perf_counter() - began
+    parameters = sum(values.numel() for values in editor._pipe.unet.parameters())
+    return {"edits_s": len(made) / seconds, "means": [float(image.mean()) for image in made], "parameters": parameters}
