@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -106,7 +107,7 @@ ImageFeaturesConfig = Annotated[
 ]
 
 
-class _TorchFeatures:
+class _TorchFeatures(ABC):
     """Loading once, batching, a clear error when used unloaded."""
 
     exact = False  # a batch mate may change the last bits
@@ -144,11 +145,13 @@ class _TorchFeatures:
         found = in_batches(images, self._run.batch_size, batch)
         return np.stack(found).astype(np.float32, copy=False) if found else np.zeros((0, 0), np.float32)
 
+    @abstractmethod
     def _load(self) -> Any:
-        raise NotImplementedError
+        """The network, in evaluation mode on the device."""
 
+    @abstractmethod
     def _features(self, images: Sequence[Image]) -> Any:
-        raise NotImplementedError
+        """float[N, D] of one batch, as a tensor."""
 
 
 class HfImageFeatures(_TorchFeatures):
