@@ -137,7 +137,7 @@ def content_digest(table: pa.Table) -> str:
     for row in table.to_pylist():
         if row.get("quarantine"):
             row["quarantine"] = {k: row["quarantine"][k] for k in ("stage", "kind")}
-        encoded = json.dumps(row, sort_keys=True, ensure_ascii=True, default=_encode, separators=(",", ":")).encode()
+        encoded = _CANONICAL.encode(row).encode()
         total += int.from_bytes(blake2b(encoded, digest_size=16).digest(), "big")
     return f"{total % (1 << 128):032x}"
 
@@ -151,6 +151,9 @@ def _encode(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     raise TypeError(f"a {type(value).__name__} in a row has no canonical form")
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, default=_encode, separators=(",", ":"))
 
 
 def _masks(table: pa.Table) -> dict[str, Any]:
