@@ -6,6 +6,7 @@ A worker runs several batches at once on the one loop, so that the stalled URLs 
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Sequence
 from hashlib import sha256
@@ -68,6 +69,8 @@ class WebFetcher:
         self._thread = threading.Thread(target=self._loop.run_forever, name="negscale-fetch", daemon=True)
         self._thread.start()
         self._http = self._run(self._open())
+        # thousands of tasks a second bring full collections often, and each would walk all loaded libraries
+        gc.freeze()
 
     async def _open(self) -> HttpFetcher:
         try:

@@ -1,10 +1,11 @@
 """The fetch recipe against a bare aiohttp loop that throws bodies away, and against img2dataset, from one local server.
 
-One worker of the recipe does all of its work: read the list, fetch, check, hash, store, commit, several shards at once as
-under Ray (whose start is not measured here). img2dataset has one process, as many threads, and its fastest settings: no
-resize, no re-encoding; it is timed by its own statistics, without its start. Name its executable in
-NEGSCALE_IMG2DATASET, or have it on the PATH; else that leg is left out. Name look-ups, TLS and distance cost nothing
-here: what is measured is the client's own work an image.
+The recipe and img2dataset have two processes each, as on a machine of two cores, the loop has its one; connections are as
+many in all. A worker of the recipe does all of its work: read the list, fetch, check, hash, store, commit, several
+shards at once, as under Ray (whose own start and work are not measured here). Libraries are loaded and one small shard is
+done before the clock starts. img2dataset has its fastest settings: no resize, no re-encoding; it is timed by its own
+statistics, without its start. Name its executable in NEGSCALE_IMG2DATASET, or have it on the PATH; else that leg is left
+out. Name look-ups, TLS and distance cost nothing here: what is measured is the client's own work an image.
 """
 
 from __future__ import annotations
@@ -17,23 +18,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 from tests.bench.legs import REPO, Figures, LegError
 from tests.bench.report import Bench, spread
 
 BODY_BYTES = 50_000  # CC12M's median is of that order
-CONCURRENCY = 64
+CONCURRENCY = 64  # requests in flight, over all processes
+WORKERS = 2
 SHARD_ROWS = 500
+WARM_ROWS = 20
 
 
 def measure(bench: Bench) -> None:
     """Legs in turn, ratios of their medians; then the memory of 1 x and 4 x as many rows."""
     rows, repeats = bench.by_size(1_000, 5_000, 20_000), bench.by_size(1, 3, 5)
     bench.baseline = "an aiohttp loop with the same concurrency that reads every body and keeps none"
-    bench.config = {"rows": rows, "body_bytes": BODY_BYTES, "concurrency": CONCURRENCY, "shard_rows": SHARD_ROWS}
+    bench.config = {
+        "rows": rows,
+        "body_bytes": BODY_BYTES,
+        "concurrency": CONCURRENCY,
+        "workers": WORKERS,
+        "shard_rows": SHARD_ROWS,
+    }
     rival = img2dataset_executable()
     found: dict[str, list[Figures]] = {"bare": [], "negscale": [], "img2dataset": []}
     for repeat in range(repeats):
@@ -116,7 +126,41 @@ def bare_leg(work: str, rows: int) -> Figures:
 
 
 def negscale_leg(work: str, rows: int) -> Figures:
-    """One worker of the recipe in this process: its shards side by side, each read, fetched, stored and committed."""
+    """Workers of the recipe in processes of their own: each takes every second shard, reads, fetches, stores and commits."""
+    with server(work) as root, ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+        for name, count in (("list", rows), ("warm", WARM_ROWS * WORKERS)):
+            folder = Path(work, name)
+            folder.mkdir()
+            with (folder / "cc12m.tsv").open("w") as file:
+                file.writelines(f"{root}/{n}\ta photo of thing number {n}\n" for n in range(count))
+        done = list(pool.map(_worker, range(WORKERS), [work] * WORKERS))
+    wall_s = max(one["ended"] for one in done) - min(one["began"] for one in done)
+    images = Path(work, "runs", "list").rglob("images/*.tar")
+    kept, stored = sum(one["kept"] for one in done), sum(file.stat().st_size for file in images)
+    if kept != rows or stored < rows * BODY_BYTES:
+        raise LegError(f"{kept} of {rows} images came, {stored} bytes of them")
+    return {
+        "rows_s": rows / wall_s, "wall_s": wall_s, "cpu_us_an_image": 1e6 * sum(one["cpu_s"] for one in done) / rows,
+        "stored_mb": stored / 1e6, "peak_rss_mb": sum(one["peak_rss_mb"] for one in done),
+    }  # fmt: skip
+
+
+def _worker(number: int, work: str) -> Figures:
+    """One worker: the warm-up, a wait for the others, then its part of the list."""
+    from tests.bench.legs import peak_rss_mb
+
+    warm, _, _ = _fetch_part(f"{work}/warm", f"{work}/runs/warm", WARM_ROWS, number)
+    Path(work, f"ready{number}").touch()
+    while not all(Path(work, f"ready{n}").exists() for n in range(WORKERS)):
+        time.sleep(0.005)
+    kept, (began, ended), cpu_s = _fetch_part(f"{work}/list", f"{work}/runs/list", SHARD_ROWS, number)
+    if warm != WARM_ROWS:
+        raise LegError(f"{warm} of {WARM_ROWS} images of the warm-up came")
+    return {"kept": kept, "began": began, "ended": ended, "cpu_s": cpu_s, "peak_rss_mb": peak_rss_mb()}
+
+
+def _fetch_part(listed: str, run_root: str, shard_rows: int, number: int) -> tuple[int, tuple[float, float], float]:
+    """(images kept, (begin, end), CPU seconds) of worker `number`: every WORKERS-th shard of the list."""
     from negscale import app
     from negscale.backends.fetch import BATCHES
     from negscale.core.pipeline import Shard, apply_step, conform
@@ -124,41 +168,29 @@ def negscale_leg(work: str, rows: int) -> Figures:
     from negscale.core.stage import Stage
     from negscale.storage.folder import open_folder
     from negscale.storage.parts import commit_shard
-    from tests.bench.legs import peak_rss_mb
 
-    with server(work) as root:
-        folder = Path(work, "list")
-        folder.mkdir()
-        with (folder / "cc12m.tsv").open("w") as file:
-            file.writelines(f"{root}/{n}\ta photo of thing number {n}\n" for n in range(rows))
-        overrides = [
-            f"source.root={folder}", f"source.shard_rows={SHARD_ROWS}", f"runtime.run_root={work}/runs",
-            "fetcher.allow_private_hosts=[127.0.0.1]", f"fetcher.limits.concurrency={CONCURRENCY}",
-            f"fetcher.limits.per_host={CONCURRENCY}",
-        ]  # fmt: skip
-        prepared = app.prepare("fetch", (), overrides)
-        pipeline, run = prepared.spec.pipeline, open_folder(prepared.spec.uri)
-        (stage,) = pipeline.steps
-        assert isinstance(stage, Stage)
-        schema = extend(ENVELOPE, pipeline.source.schema)
+    overrides = [
+        f"source.root={listed}", f"source.shard_rows={shard_rows}", f"runtime.run_root={run_root}",
+        "fetcher.allow_private_hosts=[127.0.0.1]", f"fetcher.limits.concurrency={CONCURRENCY // WORKERS}",
+        f"fetcher.limits.per_host={CONCURRENCY // WORKERS}",
+    ]  # fmt: skip
+    prepared = app.prepare("fetch", (), overrides)
+    pipeline, run = prepared.spec.pipeline, open_folder(prepared.spec.uri)
+    (stage,) = pipeline.steps
+    assert isinstance(stage, Stage)
+    schema = extend(ENVELOPE, pipeline.source.schema)
 
-        def work_on(shard: Shard) -> int:
-            table = apply_step(stage, conform(pipeline.source.read(shard, None), schema))
-            return commit_shard(run, shard.name, 0, table, rows_read=shard.rows)[0].kept
+    def work_on(shard: Shard) -> int:
+        table = apply_step(stage, conform(pipeline.source.read(shard, None), schema))
+        return commit_shard(run, shard.name, 0, table, rows_read=shard.rows)[0].kept
 
-        stage.setup()
-        begin, cpu = time.perf_counter(), time.process_time()
-        with ThreadPoolExecutor(BATCHES) as pool:
-            kept = sum(pool.map(work_on, prepared.listing.shards))
-        stage.close()
-        wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
-    stored = sum(file.stat().st_size for file in Path(run.uri, "images").iterdir())
-    if kept != rows or stored < rows * BODY_BYTES:
-        raise LegError(f"{kept} of {rows} images came, {stored} bytes of them")
-    return {
-        "rows_s": rows / wall_s, "wall_s": wall_s, "cpu_us_an_image": 1e6 * cpu_s / rows, "stored_mb": stored / 1e6,
-        "peak_rss_mb": peak_rss_mb(),
-    }  # fmt: skip
+    stage.setup()
+    began, cpu = time.time(), time.process_time()
+    with ThreadPoolExecutor(BATCHES) as pool:
+        kept = sum(pool.map(work_on, prepared.listing.shards[number::WORKERS]))
+    ended, cpu_s = time.time(), time.process_time() - cpu
+    stage.close()
+    return kept, (began, ended), cpu_s
 
 
 def img2dataset_leg(work: str, rows: int, executable: str) -> Figures:
@@ -174,7 +206,7 @@ def img2dataset_leg(work: str, rows: int, executable: str) -> Figures:
         command = [
             executable, f"--url_list={work}/list.parquet", "--input_format=parquet", "--url_col=url", "--caption_col=caption",
             f"--output_folder={work}/out", "--output_format=webdataset", "--resize_mode=no", "--disable_all_reencoding=True",
-            "--processes_count=1", f"--thread_count={CONCURRENCY}", f"--number_sample_per_shard={SHARD_ROWS}",
+            f"--processes_count={WORKERS}", f"--thread_count={CONCURRENCY // WORKERS}", f"--number_sample_per_shard={SHARD_ROWS}",
             "--compute_hash=sha256", "--extract_exif=False", "--enable_wandb=False",
         ]  # fmt: skip
         peak_mb, process = 0.0, subprocess.Popen(command, env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})

@@ -15,6 +15,7 @@ import functools
 import importlib.util
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ class NotedNegateCaption(NegateCaption):
 def _pipeline(config: Any, rows: int, log: str) -> Pipeline:
     from negscale.backends.config import resources_of
 
-    resources = resources_of(config.negater)
+    resources = replace(resources_of(config.negater), actors=1)  # one engine, as the baseline has
     stage = NotedNegateCaption(config.negater.build, 0, 1, resources, log=log)
     return Pipeline("bench/vllm", NegationSource(rows), (stage,))
 
@@ -148,7 +149,7 @@ def stage_leg(rows: int, work: str) -> Figures:
     from negscale.executors.ray_data import RayDataExecutor
 
     build = functools.partial(_pipeline, _p1_config(), rows, work)
-    spec = spec_of(build, work, ray_cpus=CPUS, actors={"negate_caption": 1}, quarantine_budget=1.0)
+    spec = spec_of(build, work, ray_cpus=CPUS, quarantine_budget=1.0)
     began = time.time()
     manifest = generate(spec, RayDataExecutor(), spec.pipeline.source.list())
     parts = parts_by_time(f"{spec.uri}/data", SHARD_ROWS)
@@ -277,9 +278,7 @@ def p1_leg(images: int, work: str) -> Figures:
         f"runtime.ray_cpus={CPUS}", *(f"runtime.actors.{name}=1" for name in names),
     ]  # fmt: skip
     config = _p1_config(*overrides)
-    spec = spec_of(
-        functools.partial(p1, config), work, ray_cpus=CPUS, actors=dict.fromkeys(names, 1), quarantine_budget=1.0
-    )
+    spec = spec_of(functools.partial(p1, config), work, ray_cpus=CPUS, quarantine_budget=1.0)
     began = time.time()
     manifest = generate(spec, RayDataExecutor(), spec.pipeline.source.list())
     parts = parts_by_time(f"{spec.uri}/data", SHARD_ROWS)  # as many rows were read for each
