@@ -53,6 +53,8 @@ def test_make_demo_ends_with_a_run_a_table_and_its_folder(clone: Path) -> None:
 def test_make_test_is_green(clone: Path) -> None:
     code, seconds, output = make(clone, "test")
     counts = re.findall(r"\d+ (?:passed|failed|skipped|error)", output)
+    if code:
+        print(output[max(0, output.find("= FAILURES =")) :])
     verdict(
         "make test on a bare machine", code == 0 and seconds <= TEST_S,
         exit_code=code, seconds=seconds, limit_s=TEST_S, counts=" ".join(counts[-4:]), tail=output[-600:] if code else "",
