@@ -86,13 +86,18 @@ def analyse_slowly(caption: str) -> Analysis:
     return Analysis(tuple(hits), tuple(look_alikes), cancelled, listed)
 
 
-_BY_FIRST: Final[dict[str, tuple[tuple[tuple[str, ...], Hit], ...]]] = {
-    first: tuple(
-        (cue.words, hit_of(cue))
-        for cue in sorted((cue for cue in CUES if cue.words[0] == first), key=lambda cue: -len(cue.words))
-    )
-    for first in {cue.words[0] for cue in CUES}
-}
+_Phrases = tuple[tuple[tuple[str, ...], Hit], ...]
+
+
+def _by_second(first: str) -> dict[str, _Phrases]:
+    """Cues that begin with `first` by their second word, the longest first; "" holds the cue of one word."""
+    found: dict[str, list[tuple[tuple[str, ...], Hit]]] = {}
+    for cue in sorted((cue for cue in CUES if cue.words[0] == first), key=lambda cue: -len(cue.words)):
+        found.setdefault("".join(cue.words[1:2]), []).append((cue.words, hit_of(cue)))
+    return {second: tuple(phrases) for second, phrases in found.items()}
+
+
+_BY_FIRST: Final = {first: _by_second(first) for first in {cue.words[0] for cue in CUES}}
 _OPEN_PHRASES: Final = tuple(phrase for phrase in PSEUDO_CUES if "*" in phrase or "#" in phrase)
 _PSEUDO: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     first: tuple(phrase for phrase in PSEUDO_CUES if phrase[0] == first)
@@ -149,9 +154,13 @@ def _opens(word: str) -> bool:
 
 def _cue_at(words: Sequence[str], at: int) -> tuple[Hit | None, int]:
     """The longest cue at `at` and its number of words."""
-    for phrase, hit in _BY_FIRST.get(words[at], ()):
-        if len(phrase) == 1 or phrase == tuple(words[at : at + len(phrase)]):
-            return hit, len(phrase)
+    if phrases := _BY_FIRST.get(words[at]):
+        if at + 1 < len(words):
+            for phrase, hit in phrases.get(words[at + 1], ()):
+                if phrase == tuple(words[at : at + len(phrase)]):
+                    return hit, len(phrase)
+        for _, hit in phrases.get("", ()):
+            return hit, 1
     return affix_hit(words[at]), 1
 
 

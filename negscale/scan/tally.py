@@ -65,9 +65,7 @@ class Tally:
         asked = np.flatnonzero(answers == ASK)
         for place, caption in zip(asked.tolist(), found.take(pa.array(asked)).to_pylist(), strict=True):
             add_one(caption, place, offers)
-        offers.sort(key=itemgetter(0))
-        for place, key, rank, caption in offers:
-            self._offer(key, rank, caption, int(numbers[place]), where)
+        self._keep(offers, numbers, where)
 
     def _count_singles(self, finding: Finding, count: int) -> None:
         """`count` captions that hold this and nothing else."""
@@ -144,12 +142,20 @@ class Tally:
                 rank = rank if rank >= 0 else _rank(self.seed, caption)
                 offers.append((place, key, rank, caption))
 
-    def _offer(self, key: str, rank: int, caption: str, number: int, where: Callable[[int], str]) -> None:
-        kept = self.examples.setdefault(key, [])
-        if rank < self._worst(key):
-            self.examples[key] = _least(
-                [*kept, (rank, caption[:_SHOWN_CHARACTERS], where(number))], self.examples_per_cue
-            )
+    def _keep(self, offers: list[Offer], numbers: np.ndarray, where: Callable[[int], str]) -> None:
+        """Of each cue's examples and of what a batch offers, those that hash least."""
+        best: dict[str, list[Example]] = {}
+        for place, key, rank, caption in sorted(offers, key=itemgetter(2)):
+            found = best.setdefault(key, [])
+            again = bool(found) and found[-1][0] == rank  # the same caption elsewhere
+            if again or len(found) < self.examples_per_cue:
+                example = (rank, caption[:_SHOWN_CHARACTERS], where(int(numbers[place])))
+                if again:
+                    found[-1] = min(found[-1], example)
+                else:
+                    found.append(example)
+        for key, found in best.items():
+            self.examples[key] = _least([*self.examples.get(key, ()), *found], self.examples_per_cue)
 
     def merge(self, other: Tally) -> None:
         """Add another tally of the same options."""
