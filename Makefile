@@ -35,7 +35,7 @@ tiny-models: .venv/.installed ## Train the tiny models anew on drawn scenes (abo
 	$(PY) -m negscale.tiny_models train
 
 lock: ## Write requirements.lock anew (no hosts in it)
-	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report --extra models --extra diffusion --extra eval --extra train pyproject.toml -o requirements.lock
+	VIRTUAL_ENV=.venv .venv/bin/uv pip compile -q --no-emit-index-url --no-header --extra dev --extra report --extra models --extra diffusion --extra eval --extra train --extra deepspeed pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf runs bench-out .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The truth about drawn scenes, read from boxes and pixels: a second opinion on what toyworld's questions say."""
+"""The truth about drawn scenes, read from boxes and pixels: a second opinion on what toyworld's questions and judges say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from negscale.datasets.toy_icons import icon
+from negscale.core.backend import Image
+from negscale.datasets.toy_icons import ICON_PX, OBJECTS, icon
 from negscale.datasets.toy_scenes import PLACE_BY_NAME, Placed, Scene
 
 _ANCHORS = {
@@ -70,3 +71,42 @@ def words_in_order(part: str, whole: str) -> bool:
     """Whether the words of `part` stand in `whole` in their order; articles may change."""
     rest = iter(_WORD.findall(whole.lower()))
     return all(word in rest for word in _WORD.findall(part.lower()) if word not in ("a", "an", "the"))
+
+
+PAINTED = 0.5  # share of an icon's colours that must have come into the picture
+
+
+def painted(source: Image, edited: Image, name: str) -> bool:
+    """Whether an edit put the object into a drawn scene, told from what changed, not from what is to be seen.
+
+    Somewhere the picture has come at least half of the way from the source's colours to the icon's, and there no other
+    icon explains it better. Toyworld's judges look at the edit alone, by colour masks and silhouettes.
+    """
+    share, x, y = max((_come(source, edited, name, x, y), x, y) for y in _places(source, 0) for x in _places(source, 1))
+    if share < PAINTED:
+        return False
+    near = [(x + dx, y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+    best = max(_come(source, edited, name, *place) for place in near)
+    return all(
+        best >= max(_come(source, edited, other, *place) for place in near) for other in OBJECTS if other != name
+    )
+
+
+def _places(image: Image, axis: int) -> range:
+    return range(0, image.shape[axis] - ICON_PX + 1, 2)
+
+
+def _come(source: Image, edited: Image, name: str, x: int, y: int) -> float:
+    """1 - (squared distance to the icon's colours now) / (the same before), over the icon's pixels at a place."""
+    rows, columns, colours = _solid(name)
+    if not (0 <= y <= source.shape[0] - ICON_PX and 0 <= x <= source.shape[1] - ICON_PX):
+        return -1.0
+    before = source[rows + y, columns + x].astype(np.float32) - colours
+    now = edited[rows + y, columns + x].astype(np.float32) - colours
+    return 1 - float((now**2).sum()) / max(1.0, float((before**2).sum()))
+
+
+@cache
+def _solid(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows, columns = np.nonzero(icon(name)[..., 3] == 255)
+    return rows, columns, icon(name)[rows, columns, :3].astype(np.float32)

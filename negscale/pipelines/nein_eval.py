@@ -1,9 +1,9 @@
 """An editor asked to obey NeIn's sentences, and every score of what it made (arXiv 2409.06481, section 4).
 
-Rows come from a finished nein run (the image without the object, and one with it). The editor edits the one with the
-object; judges and measures look at input and edit, and leave what they found in the row, so that all of
-`negscale eval nein` is a reduction over rows: killed, it goes on. What differs from the paper: three instructions beside
-the denial must leave the object alone, judges see the input too, and nothing is divided by a typed-in count.
+Rows come from a finished nein run or from the released files (the image without the object, and one with it). The editor
+edits the one with the object; judges and measures look at input and edit, and leave what they found in the row, so that
+all of `negscale eval nein` is a reduction over rows: killed, it goes on. What differs from the paper: three instructions
+beside the denial must leave the object alone, judges see the input too, and nothing is divided by a typed-in count.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from negscale.core.pipeline import Listing, Pipeline
 from negscale.core.runtime import RuntimeConfig
 from negscale.core.stage import Resources, Stage
 from negscale.datasets.images import ImageReader
+from negscale.datasets.nein_files import NeinFilesConfig
 from negscale.datasets.run import RunConfig
 from negscale.language.object_heads import EXCLUDED_HEADS
 from negscale.pipelines.recipe import Recipe, stage_resources
+from negscale.stages.edit_controls import CONTROLS, AffirmDenials
 from negscale.stages.edit_queries import (
     COLUMNS,
     KINDS,
@@ -54,6 +56,7 @@ from negscale.storage.folder import open_folder
 
 NAME = "nein_eval"
 WHOLE_SHARD = 1_000_000  # rows of one call: the images of a shard lie in one file, whatever the runtime config says
+NeinSourceConfig: TypeAlias = Annotated[RunConfig | NeinFilesConfig, Field(discriminator="kind")]
 EvaluatedEditorConfig: TypeAlias = Annotated[ControlEditorConfig | EditorConfig, Field(discriminator="kind")]
 
 
@@ -67,8 +70,9 @@ class NeinReportConfig(Config):
     draws: int = Field(default=1000, ge=100)
     """Resamples of the images."""
     unchanged_peak: float = Field(default=0.1, ge=0, le=1)
-    """An edit leaves the input alone when no cell of a 6 x 6 grid changed more, as mean |difference| in 0..1. A latent editor
-    loses some 0.02 by encoding and decoding alone, everywhere; a small object that goes changes its cell by 0.2."""
+    """An edit leaves the input alone when no window of a sixth of each side changed more, as mean |difference| in 0..1. A
+    latent editor loses some 0.02 by encoding and decoding alone, everywhere (the tiny one up to 0.09 in one window); a small
+    object that goes changes its window by 0.2."""
     fid_parts: Literal[0, 5, 10, 20, 30, 50] = 10
     """Parts of the jackknife that gives FID its interval, each one more FID; 0 = no interval."""
     released_rows: int | None = Field(default=None, ge=1)
@@ -84,10 +88,12 @@ class NeinEvalConfig(Config):
     """Seed of every edit and question; each row draws from (seed, row id, stage, attempt)."""
     max_attempts: int = Field(default=3, ge=1)
     """Times a judge is asked, each with a new seed, before an answer that cannot be read counts as missing."""
-    source: RunConfig
-    """A finished run of nein, nein_edit or nein_filter; `source.image_root` is where its `image` column lies."""
+    source: NeinSourceConfig
+    """kind=run: a finished run of nein, nein_edit or nein_filter, `source.image_root` being where its `image` column lies;
+    kind=nein_json: the released files, whose denials get an affirmative control."""
     edited_root: Location = ""
-    """Folder that `image_with_object` is relative to; empty = source.uri. Of a nein_filter run: the nein_edit run's folder."""
+    """Folder that `image_with_object` is relative to; empty = source.uri, of files source.root. Of a nein_filter run: the
+    nein_edit run's folder."""
     split: Literal["", "train", "eval"] = ""
     """Rows of this split only; empty = all."""
     editor: EvaluatedEditorConfig = ControlEditorConfig()
@@ -123,10 +129,11 @@ def nein_eval(config: NeinEvalConfig) -> Pipeline:
     def needs(name: str, backend: Config | None = None) -> Resources:
         return stage_resources(name, resources_of(backend) if backend else Resources(), runtime)
 
-    images, edited = config.source.reader(), ImageReader(config.edited_root or config.source.uri)
+    images, edited = config.source.reader(), ImageReader(config.edited_root or _edited_root(config.source))
     readers = (images, edited, ImageReader(store))
     steps: list[Stage | Explode] = [
         *([ChooseSplit(config.split, needs("choose_split"))] if config.split else []),
+        *([AffirmDenials(needs("affirm_denials"))] if isinstance(config.source, NeinFilesConfig) else []),
         ListCaptionObjects(config.nouns, config.excluded_heads, needs("list_caption_objects")),
         *_judges(config, needs, "input", "image_with_object", edited),
         PlanEditQueries(config.kinds or KINDS, needs("plan_edit_queries")),
@@ -164,6 +171,10 @@ def _judges(config: NeinEvalConfig, needs: Any, when: str, column: str, images: 
     return found
 
 
+def _edited_root(source: NeinSourceConfig) -> str:
+    return source.uri if isinstance(source, RunConfig) else source.edited_root
+
+
 def nein_eval_backends(config: NeinEvalConfig) -> Mapping[str, Any]:
     """Role -> backend, not loaded."""
     roles = ("editor", "vqa", "detector", "clip", "dino", "fid", "lpips")
@@ -174,12 +185,13 @@ def nein_eval_prepared(config: NeinEvalConfig, listing: Listing) -> NeinEvalConf
     """`config` with the kinds that the run has columns for and an absolute run root (workers have folders of their own)."""
     root = open_folder(config.runtime.run_root).uri
     schema: pa.Schema = config.source.build().schema
-    there = tuple(kind for kind in KINDS if all(column in schema.names for column in COLUMNS[kind]))
+    names = [*schema.names, *(CONTROLS.names if isinstance(config.source, NeinFilesConfig) else ())]
+    there = tuple(kind for kind in KINDS if all(column in names for column in COLUMNS[kind]))
     absent: list[QueryKind] = [kind for kind in config.kinds if kind not in there]
     if absent or not there:
         kind: QueryKind = absent[0] if absent else "negative"
         raise ConfigError(
-            f"kinds: {kind!r} needs the columns {', '.join(COLUMNS[kind])}; run {config.source.uri} has {schema.names}. "
+            f"kinds: {kind!r} needs the columns {', '.join(COLUMNS[kind])}; {_edited_root(config.source)} has {schema.names}. "
             f"Give a run of nein, nein_edit or nein_filter as source.uri"
         )
     runtime = config.runtime.model_copy(update={"run_root": root})

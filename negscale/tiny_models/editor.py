@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +24,21 @@ from negscale.tiny_models.lessons import train_world
 from negscale.tiny_models.training import Pause, Schedule, fit, seeded
 from negscale.tiny_models.vision import pixel_values
 
+
+class Round(NamedTuple):
+    """A part of the denoiser's training, on lessons of its own."""
+
+    schedule: Schedule
+    lessons: int  # how many, their latents made once; noise makes each visit another
+
+
 AUTOENCODER = Schedule(steps=1600, rate=4e-3, weight_decay=0.0)
-DENOISER = Schedule(steps=1600, rate=1.2e-3)
+DENOISER = (
+    Round(Schedule(steps=1600, rate=1.2e-3), 3000),
+    Round(Schedule(steps=2127, rate=1e-3, flat=1.0), 6000),
+    Round(Schedule(steps=400, rate=1e-3), 1500),
+    Round(Schedule(steps=800, rate=8e-4), 3000),
+)
 MAX_LENGTH = 24
 _VOCABULARY = 1024
 _PIECES, _SCENES, _LESSONS = 16, 3, 16  # of one step: pieces or pictures for the autoencoder, edits for the denoiser
@@ -32,7 +46,6 @@ _IN_PIECES = 0.75  # share of the steps in which the autoencoder sees pieces aro
 _PIECE_PX = 32
 _SPREAD, _SMALL = 0.05, 1e-4  # noise on the latents, so that near ones mean near pictures, and what keeps them small
 _NO_TEXT, _NO_IMAGE, _NEITHER = 0.08, 0.04, 0.04  # the paper drops each alone, and both, in 5 % of the cases
-_POOL = 3000  # lessons whose latents are made once; noise makes each visit another
 _CHANGED = 3.0  # how much more a changed place counts
 _CHECKED = 64  # pictures from which the latents' mean and spread are taken
 
@@ -91,7 +104,7 @@ def new_text_tower(tokenizer: Any) -> Any:
 
 def train(
     folder: Path, seed: int = 0, start: Path | None = None, autoencoder: Schedule = AUTOENCODER,
-    denoiser: Schedule = DENOISER, pause: Pause | None = None,
+    denoiser: Sequence[Round] = DENOISER, pause: Pause | None = None,
 ) -> float:  # fmt: skip
     """Train, from nothing or from the pipeline in `start`, and save a diffusers folder; returns minutes.
 
@@ -107,7 +120,8 @@ def train(
         unet, words = new_denoiser(), new_text_tower(tokenizer)
         minutes = train_autoencoder(vae, autoencoder, world, pause)
         normalise_latents(vae, world)
-    minutes += train_denoiser(unet, words, vae, tokenizer, denoiser, world, pause)
+    for number in range(len(denoiser)):
+        minutes += train_denoiser(unet, words, vae, tokenizer, denoiser[: number + 1], world, pause)
     pipeline = new_pipeline(tokenizer, vae, unet, words)
     pipeline.to(torch.float16).save_pretrained(folder)
     pipeline.to(torch.float32)
@@ -164,22 +178,26 @@ def normalise_latents(vae: Any, world: int) -> None:
 
 
 def train_denoiser(
-    unet: Any, words: Any, vae: Any, tokenizer: Any, schedule: Schedule, world: int, pause: Pause | None = None
+    unet: Any, words: Any, vae: Any, tokenizer: Any, rounds: Sequence[Round], world: int, pause: Pause | None = None
 ) -> float:
-    """Teach UNet and text tower together to edit; the autoencoder stays as it is. Returns minutes."""
+    """The last of `rounds`: UNet and text tower learn together to edit; the autoencoder stays. Returns minutes."""
     import torch
 
+    *earlier, (schedule, count) = rounds
+    first_step, first_lesson = sum(past.schedule.steps for past in earlier), sum(past.lessons for past in earlier)
     scheduler = new_scheduler("DDPMScheduler")
     vae.requires_grad_(False).eval()
-    lessons = [edit_lesson(world, index) for index in range(min(_POOL, schedule.steps * _LESSONS))]
-    all_before, all_after = (
-        _latents(vae, side) for side in zip(*(lesson.pictures() for lesson in lessons), strict=True)
-    )
+    lessons = [edit_lesson(world, first_lesson + index) for index in range(min(count, schedule.steps * _LESSONS))]
+
+    @cache  # at the first step: a round that has ended needs none
+    def latents() -> tuple[Any, Any]:
+        before, after = zip(*(lesson.pictures() for lesson in lessons), strict=True)
+        return _latents(vae, before), _latents(vae, after)
 
     def loss_of(step: int) -> Any:
-        torch.manual_seed(world + step)
+        torch.manual_seed(world + first_step + step)
         chosen = torch.randint(0, len(lessons), (_LESSONS,))
-        before, after = all_before[chosen], all_after[chosen]
+        before, after = (side[chosen] for side in latents())
         times = torch.randint(0, scheduler.config.num_train_timesteps, (_LESSONS,))
         noise = torch.randn_like(after)
         noisy = scheduler.add_noise(after, noise, times)
@@ -193,7 +211,8 @@ def train_denoiser(
         return (weight * (found - scheduler.get_velocity(after, noise, times)).square()).mean()
 
     learnt = [*unet.train().parameters(), *words.train().parameters()]
-    return fit(learnt, loss_of, schedule, "editor, denoiser", pause)
+    title = f"editor, denoiser {len(rounds)}" if earlier else "editor, denoiser"
+    return fit(learnt, loss_of, schedule, title, pause)
 
 
 def states(words: Any, tokenizer: Any, texts: list[str]) -> Any:

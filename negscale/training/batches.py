@@ -61,7 +61,8 @@ class Collator:
 
     def __init__(self, objective: Objective, tokenizer: Tokenizer, width: int, seed: int) -> None:
         """width: numbers of an embedding."""
-        self._objective, self._tokenize, self._width, self._seed = objective, tokenizer, width, seed
+        self._objective, self._width, self._seed = objective, width, seed
+        self.tokenizer = tokenizer
 
     def __call__(self, rows: RowBatch, questions: RowBatch | None = None) -> Batch:
         """Tensors of one step."""
@@ -84,7 +85,7 @@ class Collator:
             answer = self._options(questions, texts)
             pieces["options"] = slice(start, len(texts))
             after["questions"] = questions.after
-        tokens = self._tokenize(texts)
+        tokens = self.tokenizer(texts)
         keys = [_key(row) for row in rows.rows] + list(range(-1, -1 - rows.slots + len(rows.rows), -1))
         return Batch(
             ids=[row["id"] for row in rows.rows], ids_TL=tokens.ids_TL, pieces=pieces, image_BD=image_BD,

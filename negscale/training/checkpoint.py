@@ -22,6 +22,7 @@ from negscale.training.engine import EngineState
 from negscale.training.order import Cursor
 
 _NAME = re.compile(r"^checkpoints/step_(\d{9})\.json$")
+_PIN = re.compile(r"^checkpoints/step_(\d{9})\.pin$")
 _FILES = ("trainable", "optimiser")
 
 
@@ -42,9 +43,13 @@ class Checkpoints:
         self._folder, self._keep = folder, keep
 
     def save(
-        self, step: int, state: EngineState, cursors: Mapping[str, Cursor], facts: Mapping[str, Any], best: bool = False
-    ) -> str:
-        """Write the checkpoint of `step`; returns its path. Raises FatalError without room: older ones stay."""
+        self, step: int, state: EngineState, cursors: Mapping[str, Cursor], facts: Mapping[str, Any], best: bool = False,
+        pinned: bool = False,
+    ) -> str:  # fmt: skip
+        """Write the checkpoint of `step`; returns its path. Raises FatalError without room: older ones stay.
+
+        pinned: it also stays until `unpin`, for somebody who reads it later.
+        """
         written = {}
         for name in _FILES:
             data = to_bytes(getattr(state, name))
@@ -55,6 +60,8 @@ class Checkpoints:
             "step": step, "cursors": {name: asdict(cursor) for name, cursor in cursors.items()}, "files": written,
             "facts": dict(facts),
         }  # fmt: skip
+        if pinned:
+            self._folder.write(f"checkpoints/step_{step:09d}.pin", b"")
         path = f"checkpoints/step_{step:09d}.json"
         self._folder.write(path, json.dumps(record, indent=1).encode())  # last: now the checkpoint counts
         if best:
@@ -103,9 +110,14 @@ class Checkpoints:
         cursors = {name: Cursor(**cursor) for name, cursor in record["cursors"].items()}
         return Checkpoint(record["step"], cursors, record["facts"]), EngineState(**tensors)
 
+    def unpin(self, step: int) -> None:
+        """Let the next save sweep the checkpoint of `step` away when newer ones have taken its place."""
+        self._folder.delete(f"checkpoints/step_{step:09d}.pin")
+
     def _sweep(self) -> None:
         steps = self.steps()
-        stay = {*steps[-self._keep :], self.best()}
+        pinned = {int(m[1]) for entry in self._folder.list("checkpoints") if (m := _PIN.match(entry.path))}
+        stay = {*steps[-self._keep :], self.best(), *pinned}
         for step in steps:
             if step not in stay:
                 self._folder.delete(f"checkpoints/step_{step:09d}.json")  # first: a half-deleted one must not count

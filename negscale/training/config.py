@@ -31,11 +31,61 @@ class OptimiserConfig(Config):
     max_grad_norm: float | None = Field(default=None, gt=0)
 
 
+class RayTrainConfig(Config):
+    """Workers of a training on Ray Train. Bears no identity: a training goes on with another number of them."""
+
+    bears_identity: ClassVar[bool] = False
+
+    workers: int | tuple[int, int] = 1
+    """How many, or [min, max]: with nodes that come and go the training restarts from its checkpoint at the new size."""
+    cpus: int = Field(default=1, ge=0)
+    """CPUs of one worker."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs of one worker."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Custom resources of one worker, e.g. {spot: 1}."""
+    address: str = ""
+    """`auto`, a `ray://` or `host:port` address; empty: RAY_ADDRESS when set, else a local cluster."""
+    local_cpus: int | None = Field(default=None, ge=1)
+    """Logical CPUs of a local cluster; default: the machine's."""
+    wait_for_nodes_s: float = Field(default=0.0, ge=0)
+    """How long an autoscaler may take to bring the nodes; 0 = they must be there."""
+    resize_every_s: float = Field(default=60.0, ge=0)
+    """How often an elastic training looks for more nodes."""
+    max_failures: int = Field(default=20, ge=-1)
+    """Dead workers after which the training gives up; -1 = never. Announced preemptions do not count."""
+    preemption_grace_s: float = Field(default=30.0, ge=0)
+    """Time that the workers of other nodes get beyond a preemption's deadline to write a checkpoint."""
+    timeout_s: int = Field(default=1800, ge=1)
+    """A collective that takes longer counts as hung."""
+
+    @model_validator(mode="after")
+    def _some(self) -> RayTrainConfig:
+        least, most = (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+        if not 1 <= least <= most:
+            raise ValueError(f"workers={self.workers}: expected a number from 1 on, or [min, max] with 1 <= min <= max")
+        return self
+
+
 class TrainRuntime(Config):
     """Where a training runs and what it writes down. Bears no identity."""
 
     bears_identity: ClassVar[bool] = False
 
+    executor: Literal["local", "ray"] = "local"
+    """`local` is this process; `ray` is Ray Train, on as many workers as `ray.workers` says."""
+    ray: RayTrainConfig = RayTrainConfig()
+    engine: Literal["torch", "deepspeed"] = "torch"
+    """`torch` is PyTorch DDP. Checkpoints of one engine go on with the other."""
+    deepspeed: str = "zero2"
+    """DeepSpeed's JSON: a name below configs/deepspeed, or a path that ends in .json."""
+    validation: Literal["auto", "here", "off"] = "auto"
+    """Retrieval, Retrieval-Neg and balanced choice on held-out rows after every epoch: on a worker of its own where Ray has
+    one to spare (auto), or on the workers that train (here)."""
+    validation_rows: int = Field(default=2000, ge=2)
+    """Held-out rows of it, at the most."""
+    metrics_callback: str = ""
+    """`package.module:function`, called with {step, epoch, figures...} at every report."""
     run_root: Location = "runs"
     """Folder or URI below which trainings lie as train/NAME/VERSION."""
     version: str = Field(default="dev", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

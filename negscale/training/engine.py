@@ -9,14 +9,14 @@ not, and a checkpoint holds neither frozen weights nor anything that depends on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from negscale.models.freezing import Line
 from negscale.models.losses import MAX_LOGIT_SCALE
@@ -78,6 +78,17 @@ class Adam:
 DEFAULT_ADAM = Adam()
 
 
+def adam_groups(named: Mapping[str, nn.Parameter], table: Sequence[Line], adam: Adam) -> list[dict[str, Any]]:
+    """AdamW's parameter groups: those that decay, then those that do not, each in the model's order."""
+    lines = {line.name: line for line in table}
+    groups = [
+        {"params": [p for name, p in named.items() if lines[name].decays is decays],
+         "weight_decay": adam.weight_decay if decays else 0.0}
+        for decays in (True, False)
+    ]  # fmt: skip
+    return [group for group in groups if group["params"]]
+
+
 class TorchEngine:
     """PyTorch on one device: alone, or as one of several workers when torch.distributed is initialised."""
 
@@ -91,13 +102,7 @@ class TorchEngine:
         self._encoder = encoder.to(device, torch.float64 if precision == "float64" else torch.float32).eval()
         self._named = encoder.trainable()
         self._clamp, self._max_norm = clamp_logit_scale, max_grad_norm
-        named = {line.name: line for line in table}
-        groups = [
-            {"params": [p for name, p in self._named.items() if named[name].decays is decays],
-             "weight_decay": adam.weight_decay if decays else 0.0}
-            for decays in (True, False)
-        ]  # fmt: skip
-        self._adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=adam.betas, eps=adam.eps)
+        self._adam = torch.optim.AdamW(adam_groups(self._named, table, adam), lr=0.0, betas=adam.betas, eps=adam.eps)
         self._module: Any = self._encoder
         if self.world.size > 1:
             # looking for unused parameters finds none, and keeps DDP's buckets as they are: it would rebuild them after the
@@ -118,13 +123,10 @@ class TorchEngine:
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
 
     def gather(self, local: Tensor) -> Tensor:
-        return local if self.world.size == 1 else _gather(local)
+        return local if self.world.size == 1 else gathered(local)
 
     def total(self, local: Tensor) -> Tensor:
-        found = local.detach().clone()
-        if self.world.size > 1:
-            dist.all_reduce(found)
-        return found
+        return local.detach().clone() if self.world.size == 1 else summed(local)
 
     def update(self, loss: Tensor, rate: float) -> None:
         self._adam.zero_grad(set_to_none=True)
@@ -184,9 +186,17 @@ class _Gather(torch.autograd.Function):
         return total[dist.get_rank() * rows : (dist.get_rank() + 1) * rows]
 
 
-def _gather(local: Tensor) -> Tensor:
+def gathered(local: Tensor) -> Tensor:
+    """[size * B, ...] of all workers in the order of their ranks; gradients flow back to their owners."""
     if local.dtype == torch.bool:  # not every backend moves booleans
-        return _gather(local.to(torch.uint8)).bool()
+        return gathered(local.to(torch.uint8)).bool()
     found = _Gather.apply(local)
     assert isinstance(found, Tensor)
+    return found
+
+
+def summed(local: Tensor) -> Tensor:
+    """The sum over workers, without gradient."""
+    found = local.detach().clone()
+    dist.all_reduce(found)
     return found

@@ -22,9 +22,11 @@ from negscale.models.layouts import check_openai, open_clip_config, to_openai, t
 from negscale.models.towers import layout_of
 from negscale.models.weights import load_into, to_bytes
 from negscale.storage.folder import open_folder
+from negscale.training.card import model_card
 from negscale.training.checkpoint import Checkpoints
 from negscale.training.config import TrainConfig
 from negscale.training.loading import load_model
+from negscale.training.validation import validations
 
 _CLIP_VOCABULARY = 49408
 TARGETS = ("open-clip", "openai", "clip", "clip-text")
@@ -55,7 +57,7 @@ def trained_model(uri: str, step: int | None = None) -> Trained:
     if not steps:
         raise PlanError(f"{uri} has no checkpoint yet; run its train command first")
     chosen = step if step is not None else checkpoints.best() or steps[-1]
-    _, state = checkpoints.load(chosen)
+    checkpoint, state = checkpoints.load(chosen)
     config = configs.load(TrainConfig, [(f"{uri}/config.yaml", folder.read("config.yaml").decode())])
     model, tokenizer = load_model(config.model)
     parameters = dict(model.named_parameters())
@@ -63,7 +65,11 @@ def trained_model(uri: str, step: int | None = None) -> Trained:
     load_into(known, state.trainable, f"the checkpoint of step {chosen}")
     record = json.loads(folder.read("run.json"))
     identity = record["identity"]
-    facts = {"training": record["fingerprint"], "step": chosen, "model": identity["model"], "data": identity["data"]}
+    facts = {
+        "training": record["fingerprint"], "name": record["name"], "step": chosen, "model": identity["model"],
+        "data": identity["data"], "config": identity["config"], "held_out": checkpoint.facts.get("held_out", {}),
+        "validation": {at: figures for at, figures in validations(folder).items() if at <= chosen},
+    }  # fmt: skip
     processor: Any = None
     if isinstance(config.model, HfDualEncoderConfig):
         import transformers
@@ -92,6 +98,7 @@ def export_checkpoint(uri: str, to: str, out: str = "", step: int | None = None)
         }  # fmt: skip
         writers[to](trained, aside)
         (aside / "negscale.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (aside / "README.md").write_text(model_card(to, facts), encoding="utf-8")
         aside.chmod(0o755)
         aside.rename(place)  # whole or not at all
     except BaseException:

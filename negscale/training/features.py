@@ -33,9 +33,15 @@ _READERS = 8
 class Vectors:
     """Vectors of the rows of several runs; `ensure` makes what is missing, `read` gives float32[R, D] of a shard."""
 
-    def __init__(self, folder: Folder, column: str, encoder_id: str, sources: Sequence[RunSource]) -> None:
-        """column: `image` or a column of texts. encoder_id: names model, weights and processing."""
-        self._folder, self._column, self._sources = folder, column, sources
+    def __init__(
+        self, folder: Folder, column: str, encoder_id: str, sources: Sequence[RunSource],
+        readers: Sequence[ImageReader] | None = None,
+    ) -> None:  # fmt: skip
+        """column: `image` or a column of texts. encoder_id: names model, weights and processing.
+
+        readers: one a source, for another column of images, which lie elsewhere.
+        """
+        self._folder, self._column, self._sources, self._readers = folder, column, sources, readers
         self._keys = [_key(encoder_id, column, source) for source in sources]
 
     def ensure(self, embed: EmbedImages | EmbedTexts, world: World = ALONE) -> int:
@@ -76,8 +82,9 @@ class Vectors:
         source = self._sources[run]
         names = source.config.model_copy(update={"columns": (self._column,)}).build()
         column = names.read(shard, None)[self._column].to_pylist()
-        if self._column == "image":
-            return _images(column, source.config.reader(), embed, f"shard {shard.name!r} of {source.config.uri}")
+        if self._readers or self._column == "image":
+            reader = self._readers[run] if self._readers else source.config.reader()
+            return _images(column, reader, embed, f"shard {shard.name!r} of {source.config.uri}")
         texts = list(dict.fromkeys(column))
         number = {text: i for i, text in enumerate(texts)}
         index = torch.tensor([number[text] for text in column], dtype=torch.int32)

@@ -23,7 +23,7 @@ class MetricsLog:
                 if _step_of(line) <= resumed_step:
                     self._lines.append(line)
         self.flush()
-        self._writer = _tensorboard(folder, resumed_step)
+        self._writer = tensorboard(folder, "tensorboard", resumed_step)
 
     def add(self, step: int, figures: dict[str, Any]) -> None:
         """Note the figures of a step."""
@@ -55,10 +55,11 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def _tensorboard(folder: Folder, resumed_step: int) -> Any:
+def tensorboard(folder: Folder, below: str, resumed_step: int = 0) -> Any:
+    """A writer of curves in folder `below`; None where the folder is no disk or no library for it is installed."""
     if not isinstance(folder, LocalFolder):
         return None
-    path = str(folder.path / "tensorboard")
+    path = str(folder.path / below)
     try:
         from torch.utils.tensorboard import SummaryWriter
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from negscale.backends.hf_weights import device_of
-from negscale.core.config import to_yaml
 from negscale.core.errors import PlanError
-from negscale.core.run import fingerprint, first_difference
+from negscale.core.run import fingerprint
 from negscale.models.freezing import text_encoder_only
+from negscale.models.towers import TextEncoder
 from negscale.storage.folder import Folder, open_folder
 from negscale.training.batches import Batch, Collator, ahead, collated
 from negscale.training.checkpoint import Checkpoint, Checkpoints
@@ -31,8 +31,10 @@ from negscale.training.metrics_log import MetricsLog
 from negscale.training.objectives import QUESTION_COLUMNS, Objective
 from negscale.training.order import Cursor
 from negscale.training.reader import RowStream, World, open_streams
+from negscale.training.record import claim, finished
+from negscale.training.validation import Probe, encode_texts, note_validation
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[Progress], bool | None]  # True asks for a checkpoint now; all workers must answer alike
 CURSORS = {"rows": Cursor(), "questions": Cursor()}
 
 
@@ -141,30 +143,46 @@ def batches_from(
     return ahead(collated(collate, epochs(), questions))
 
 
-def train_run(name: str, config: TrainConfig, watch: Watch | None = None) -> dict[str, Any]:
+def make_engine(config: TrainConfig, encoder: TextEncoder, device: str) -> Engine:
+    """The engine that the config names. Raises ConfigError for a library that is not there."""
+    optimiser = config.optimiser
+    table = text_encoder_only(encoder.model, config.freeze, optimiser.decay_everything)
+    adam = Adam(optimiser.weight_decay, optimiser.betas, optimiser.eps)
+    more: dict[str, Any] = {
+        "device": device, "precision": config.precision, "clamp_logit_scale": optimiser.clamp_logit_scale,
+        "max_grad_norm": optimiser.max_grad_norm,
+    }  # fmt: skip
+    if config.runtime.engine == "torch":
+        return TorchEngine(encoder, table, adam, **more)
+    from negscale.training.deepspeed_engine import DeepSpeedEngine
+
+    return DeepSpeedEngine(encoder, table, adam, **more, config=config.runtime.deepspeed)
+
+
+def train_run(name: str, config: TrainConfig, watch: Watch | None = None, validate_here: bool = True) -> dict[str, Any]:
     """Train, or go on, in the folder `training_uri`; returns the manifest. Every worker calls this; torch.distributed,
-    where it is initialised, says which of them this is.
+    where it is initialised, says which of them this is. validate_here: False where somebody else validates checkpoints.
 
     Raises PlanError when the folder belongs to another training, LossError for a loss that is no number.
     """
     data = open_data(config)
     folder = open_folder(training_uri(name, config))
-    device = device_of(config.runtime.device)
-    encoder, tokenizer, width = load_text_encoder(config.model)
-    optimiser = config.optimiser
-    table = text_encoder_only(encoder.model, config.freeze, optimiser.decay_everything)
-    engine = TorchEngine(
-        encoder, table, Adam(optimiser.weight_decay, optimiser.betas, optimiser.eps), device=device,
-        precision=config.precision, clamp_logit_scale=optimiser.clamp_logit_scale, max_grad_norm=optimiser.max_grad_norm,
-    )  # fmt: skip
     identity = identity_of(config, data)
-    _claim(folder, name, identity, config, engine.world)
-    if (finished := _manifest(folder)) is not None:
-        return finished
+    if (manifest := finished(folder)) is not None:
+        claim(folder, name, identity, config, chief=False)  # is it this training's?
+        return manifest
+    encoder, tokenizer, width = load_text_encoder(config.model)
+    engine = make_engine(config, encoder, device_of(config.runtime.device))
+    claim(folder, name, identity, config, chief=engine.world.rank == 0)
     embed(config, data, engine.world)
     collate = Collator(config.objective, tokenizer, width, config.seed)
-    session = Session(config, folder, data, collate, engine, identity, watch)
-    return session.run()
+    probe = None
+    if validate_here and config.runtime.validation != "off" and data.held_out is not None:
+        probe = Probe(data.held_out, config.runtime.validation_rows, config.holdout.seed)
+        if not probe.kinds:
+            probe = None
+    pins = not validate_here and config.runtime.validation != "off" and data.held_out is not None
+    return Session(config, folder, data, collate, engine, identity, watch, probe, pins).run()
 
 
 class Session:
@@ -172,10 +190,11 @@ class Session:
 
     def __init__(
         self, config: TrainConfig, folder: Folder, data: Data, collate: Collator, engine: Engine,
-        identity: dict[str, Any], watch: Watch | None,
+        identity: dict[str, Any], watch: Watch | None, probe: Probe | None = None, pins: bool = False,
     ) -> None:  # fmt: skip
+        """probe: what is asked after every epoch. pins: checkpoints of epochs wait for somebody else to ask it."""
         self._config, self._folder, self._data, self._collate, self._engine = config, folder, data, collate, engine
-        self._identity, self._watch = identity, watch
+        self._identity, self._watch, self._probe, self._pins = identity, watch, probe, pins
         self._chief = engine.world.rank == 0
         self._checkpoints = Checkpoints(folder, config.runtime.keep_checkpoints)
         self._best = float("inf")
@@ -229,12 +248,16 @@ class Session:
                 figures |= self._held
                 better = self._held["held_out_loss"] < self._best
                 self._best = min(self._best, self._held["held_out_loss"])
+            if (progress.epoch_ends or last) and self._probe is not None:
+                figures |= self._validate(self._probe, progress.step)
             if self._log is not None and (progress.step % runtime.report_every == 0 or last or progress.epoch_ends):
                 self._log.add(progress.step, {"epoch": progress.epoch, **figures})
-            if progress.step % runtime.checkpoint_every == 0 or progress.epoch_ends or last:
-                self._save(progress, better)
-            if self._watch is not None:
-                self._watch(progress)
+            due = progress.step % runtime.checkpoint_every == 0 or progress.epoch_ends or last
+            told = replace(progress, metrics=figures, epoch_ends=progress.epoch_ends or last)
+            if due:
+                self._save(told, better)
+            if self._watch is not None and self._watch(told) and not due:
+                self._save(told, better)
 
         return report
 
@@ -249,11 +272,18 @@ class Session:
         batches = (self._collate(batch, next(questions) if questions else None) for batch in rows)
         return evaluate(batches, self._engine, config.objective)
 
+    def _validate(self, probe: Probe, step: int) -> dict[str, float]:
+        figures = probe.figures(lambda texts: encode_texts(self._engine, self._collate.tokenizer, texts))
+        if self._chief:
+            note_validation(self._folder, step, figures)
+        return figures
+
     def _save(self, progress: Progress, best: bool) -> None:
         state = self._engine.state()
         if self._chief:
             facts = {"fingerprint": fingerprint(self._identity), "best": self._best, "held_out": self._held}
-            self._checkpoints.save(progress.step, state, progress.after, facts, best)
+            pinned = self._pins and progress.epoch_ends
+            self._checkpoints.save(progress.step, state, progress.after, facts, best, pinned)
             if self._log is not None:
                 self._log.flush()
 
@@ -277,33 +307,3 @@ class Session:
         if self._chief:
             self._folder.write("manifest.json", json.dumps(manifest, indent=1).encode())
         return manifest
-
-
-def _claim(folder: Folder, name: str, identity: dict[str, Any], config: TrainConfig, world: World) -> None:
-    """Start the folder, or refuse one of another training."""
-    identity = json.loads(json.dumps(identity))
-    if not folder.exists("run.json") and world.rank == 0:
-        record = {
-            "name": f"train/{name}",
-            "kind": "training",
-            "fingerprint": fingerprint(identity),
-            "identity": identity,
-        }
-        folder.put_if_absent("run.json", json.dumps(record, indent=1).encode())
-    if folder.exists("run.json"):
-        held = json.loads(folder.read("run.json"))
-        if held["fingerprint"] != fingerprint(identity):
-            key, old, new = first_difference(held["identity"], identity) or ("(unknown)", None, None)
-            raise PlanError(
-                f"{folder.uri} holds another training: its fingerprint is {held['fingerprint']}, this one's is "
-                f"{fingerprint(identity)}; first difference: {key} was {old!r}, is {new!r}. Use another runtime.version"
-            )
-    if world.rank == 0:
-        folder.write("config.yaml", f"# training: {name}\n{to_yaml(config)}".encode())
-
-
-def _manifest(folder: Folder) -> dict[str, Any] | None:
-    try:
-        return json.loads(folder.read("manifest.json"))
-    except FileNotFoundError:
-        return None

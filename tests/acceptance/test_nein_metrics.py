@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from negscale import app
+from negscale import app, verbs
 from negscale.benchmarks.evaluation import ITEMS, METRICS, run_rows, score
 from negscale.benchmarks.nein import items, metrics
 from negscale.benchmarks.registry import find_benchmark
 from negscale.core.errors import ConfigError
 from negscale.datasets.images import ImageReader
 from negscale.eval_verbs import run_benchmark
+from negscale.exports.formats import ExportOptions
 from negscale.metrics.statistics import wilson_interval
 from negscale.pipelines.nein_eval import NeinReportConfig
 from negscale.stages.edit_queries import KINDS
@@ -132,7 +133,7 @@ def test_always_removing_wins_the_papers_table_and_is_exposed_by_the_controls(ev
         for j in ("vqa", "detector")
     ]
     exposed = off(always, dict.fromkeys([*controls, *OBEYS], 0.0))
-    unchanged = value(always, "keep/unchanged")  # a pale drawing on a pale wall may go unnoticed by pixels
+    unchanged = value(always, "keep/unchanged")
     named, _ = evaluate("named", "editor.kind=tiny_editor", "editor.habit=removes_named")
     obeys, _ = evaluate("obeys", "editor.kind=tiny_editor")
     by_words = {
@@ -146,7 +147,7 @@ def test_always_removing_wins_the_papers_table_and_is_exposed_by_the_controls(ev
     }
     by_rule = {n: round(value(obeys, n), 3) for n in by_words}
     passed = (
-        not same and not exposed and unchanged <= 0.05
+        not same and not exposed and unchanged == 0
         and by_words["removal/detector"] >= 0.9 and by_rule["removal/detector"] >= 0.9
         and by_words["affirmative/object_stays/detector"] <= 0.1 and by_rule["affirmative/object_stays/detector"] == 1
         and by_words["two_objects/retention/detector"] < by_rule["two_objects/retention/detector"]
@@ -206,6 +207,27 @@ def test_what_is_missing_is_counted_and_the_released_column_is_the_release(evalu
         count=removal["estimate"]["count"], removal=removal["estimate"]["value"], as_released=to_the_letter,
         interval=(low, high), quarantined=manifest.quarantined, l1_missing=scores["l1"]["estimate"]["missing"],
         audit=audit(run).problems,
+    )  # fmt: skip
+
+
+def test_the_released_files_give_the_figures_of_the_run(evaluate: Evaluate, world: Path, tmp_path: Path) -> None:
+    scores, _ = evaluate("denials", "editor.kind=tiny_editor", "kinds=[negative,affirmative]")
+    run = RunFolder(f"{world}/nein/dev")
+    verbs.export(run, "nein-json", str(tmp_path / "nein"), ExportOptions(form="quintuplets"))
+    parts = [json.loads(path.read_text()) for path in sorted((tmp_path / "nein").glob("*.json"))]
+    (tmp_path / "nein/all.json").write_text(json.dumps([entry for part in parts for entry in part]))
+    source = f"source={{kind: nein_json, root: {tmp_path}/nein, annotations: all.json}}"
+    prepared = app.prepare("nein_eval", (), [
+        source, f"runtime.run_root={world}", "runtime.version=files", "editor.kind=tiny_editor", *LOCAL,
+    ])  # fmt: skip
+    found = {one["name"]: one for one in run_benchmark(find_benchmark("nein"), prepared).facts["scores"]}
+    wanted = {name: value(scores, name) for name in scores}
+    wrong = {n: (value(found, n), v) for n, v in wanted.items() if not np.isclose(value(found, n), v, equal_nan=True)}
+    counts = {n for n in wanted if found[n]["estimate"]["count"] != scores[n]["estimate"]["count"]}
+    verdict(
+        "eval nein over the released JSON and its images gives the figures of the run that was exported",
+        found.keys() == scores.keys() and not wrong and not counts, columns=len(wanted), rows=sum(map(len, parts)),
+        wrong=wrong, counts=counts,
     )  # fmt: skip
 
 

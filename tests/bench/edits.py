@@ -3,7 +3,8 @@
 The loop reads an image, makes its five edits one after another through the library's own pipeline, saves each as JPEG, and
 writes the JSON of all images so far anew. Ours reads images ahead, edits in passes of equal size, shares what depends on
 the image or the words alone, and writes rows once. Both run in one process on the same threads; their pictures are
-compared. The tiny pipeline shows what calls cost, the large random UNet what arithmetic costs.
+compared. The tiny pipeline shows what calls cost, the large random UNet what arithmetic costs. Last, how busy the editing
+stage keeps simulated GPUs in a graph that decodes, edits, encodes and judges (`tests.bench.edit_graph`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from tests.bench.report import Bench, spread
 EDITS = 5  # of an image, as in NeIn
 LARGE_PARAMETERS = 50_000_000
 DONE = 10_000  # images that the loop's JSON holds already: early in a run over NeIn's 75,000
-TINY_TARGET, LARGE_TARGET = 3.0, 1.0
+TINY_TARGET, LARGE_TARGET, BUSY_TARGET = 3.0, 1.0, 0.95
+EDITORS, SHARD_IMAGES = 2, 16
 
 
 def measure(bench: Bench) -> None:
     """Interleaved legs for each pipeline."""
     from negscale.tiny_models.files import folder_of
 
-    tiny_images, large_images = bench.by_size(2, 24, 64), bench.by_size(1, 2, 6)
+    tiny_images, large_images = bench.by_size(8, 24, 64), bench.by_size(1, 2, 6)
     steps, large_steps, repeats = bench.by_size(4, 20, 20), bench.by_size(1, 4, 10), bench.by_size(1, 3, 5)
     bench.baseline = "diffusers' pipeline called once an edit, JPEG each, JSON of all images written after each image"
     bench.config = {"edits_per_image": EDITS, "tiny": [tiny_images, steps], "large": [large_images, large_steps]}
@@ -36,8 +38,9 @@ def measure(bench: Bench) -> None:
     if not (large / "model_index.json").is_file():
         bench.leg(make_large_leg, folder=str(large.resolve()))
     runs = {
-        "tiny": {"folder": str(folder_of("editor")), "images": tiny_images, "steps": steps},
-        "large": {"folder": str(large.resolve()), "images": large_images, "steps": large_steps},
+        # passes that the few images of a bench fill: in a run of thousands the last pass alone is filled up
+        "tiny": {"folder": str(folder_of("editor")), "images": tiny_images, "steps": steps, "batch": 8},
+        "large": {"folder": str(large.resolve()), "images": large_images, "steps": large_steps, "batch": EDITS},
     }
     for name, run in runs.items():
         loops, ours = [], []
@@ -59,6 +62,10 @@ def measure(bench: Bench) -> None:
     late = bench.leg(loop_leg, done=DONE, **runs["tiny"])
     bench.figures["loop_edits_s_with_10000_images_done"] = late["edits_s"]
     bench.row(f"tiny, loop after {DONE} images", f"{late['edits_s']:.3g} edits/s")
+    busy = bench.leg(utilisation_leg, images=bench.by_size(4, 16, 32) * EDITORS * SHARD_IMAGES // 2)
+    bench.figures["utilisation"] = busy
+    bench.row("simulated graph", f"{busy['rows_s_steady']:.3g} edits/s, editors busy {busy['busy']:.3f}")
+    bench.target(f"busy share of {EDITORS} simulated editors", busy["busy"], BUSY_TARGET, "at_least")
 
 
 def _compare(name: str, loop: list[float], ours: list[float]) -> None:
@@ -108,21 +115,22 @@ def _inputs(work: Path, images: int) -> list[dict[str, Any]]:
     return listed
 
 
-def _config(folder: str, steps: int) -> Any:
+def _config(folder: str, steps: int, batch: int) -> Any:
     from negscale.tiny_models.editor_figures import tiny_editor_config
 
-    return tiny_editor_config(Path(folder), steps=steps)
+    config = tiny_editor_config(Path(folder), steps=steps)
+    return config.model_copy(update={"run": config.run.model_copy(update={"batch_size": batch})})
 
 
-def loop_leg(folder: str, images: int, steps: int, work: str, done: int = 0) -> Figures:
-    """The plain loop."""
+def loop_leg(folder: str, images: int, steps: int, batch: int, work: str, done: int = 0) -> Figures:
+    """The plain loop; it knows no `batch`."""
     import diffusers
     import torch
     from PIL import Image
 
     from negscale.backends.working_size import WorkingSize
 
-    config, listed = _config(folder, steps), _inputs(Path(work), images)
+    config, listed = _config(folder, steps, batch), _inputs(Path(work), images)
     library: Any = diffusers
     pipe = library.StableDiffusionInstructPix2PixPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
@@ -155,12 +163,12 @@ def loop_leg(folder: str, images: int, steps: int, work: str, done: int = 0) -> 
     return {"edits_s": len(means) / seconds, "means": means}
 
 
-def editor_leg(folder: str, images: int, steps: int, work: str) -> Figures:
+def editor_leg(folder: str, images: int, steps: int, batch: int, work: str) -> Figures:
     """Our editor."""
     from negscale.core.backend import Edit, EditRequest
     from negscale.core.image import decode, encode
 
-    config, listed = _config(folder, steps), _inputs(Path(work), images)
+    config, listed = _config(folder, steps, batch), _inputs(Path(work), images)
     editor = config.build()
     editor.load()
     began = time.perf_counter()
@@ -181,3 +189,32 @@ def editor_leg(folder: str, images: int, steps: int, work: str) -> Figures:
     seconds = time.perf_counter() - began
     parameters = sum(values.numel() for values in editor._pipe.unet.parameters())
     return {"edits_s": len(made) / seconds, "means": [float(image.mean()) for image in made], "parameters": parameters}
+
+
+def utilisation_leg(images: int, work: str) -> Figures:
+    """The editing stage on Ray with simulated GPUs."""
+    import functools
+
+    import ray
+
+    from negscale.executors.drive import generate
+    from negscale.executors.ray_data import RayDataExecutor
+    from tests.bench.edit_graph import Times, edit_graph
+    from tests.bench.simulated import spec_of, work_figures
+
+    log, out = Path(work, "log"), Path(work, "out")
+    log.mkdir()
+    ray.init(
+        address="local", resources={"fakegpu": 2 * EDITORS}, include_dashboard=False, log_to_driver=False,
+        logging_level="ERROR", object_store_memory=1 << 29,
+    )  # fmt: skip
+    store = str(out / "bench/edits/bench")
+    build = functools.partial(edit_graph, images, SHARD_IMAGES, EDITORS, Times(), str(log), store)
+    spec = spec_of(build, str(out))
+    began = time.time()
+    manifest = generate(spec, RayDataExecutor(), spec.pipeline.source.list())
+    ray.shutdown()
+    if manifest.rows_kept != images * EDITS:
+        raise LegError(f"{manifest.rows_kept} of {images * EDITS} edits kept")
+    figures = work_figures(str(log), "edit", EDITORS)
+    return {**figures, "wall_s": time.time() - began, "first_edit_s": figures["first_batch_at"] - began}

@@ -153,6 +153,17 @@ def test_a_small_object_that_goes_shows_in_its_cell() -> None:
     assert peak_change(a, b) == pytest.approx(1 / 3)
 
 
+def test_where_an_object_stands_hardly_matters() -> None:
+    bare = np.full((96, 96, 3), 200, np.uint8)
+    peaks = []
+    for at in range(30, 50):  # 32 and 48 are borders of a plain grid of six
+        there = bare.copy()
+        there[at : at + 16, at : at + 16] = 80
+        peaks.append(peak_change(there, bare))
+    assert max(peaks) == pytest.approx(120 / 255)
+    assert min(peaks) > 0.5 * max(peaks), "a grid divides it among four cells: a quarter is left"
+
+
 # -- features -------------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ torch: Any = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("diffusers", reason="the editor is a pipeline of diffusers")
 LESSONS = [edit_lesson(TRAIN_WORLD, index) for index in range(300)]
 FEW = Schedule(steps=4, rate=1e-3)
+ROUNDS = (editor.Round(FEW, 64), editor.Round(Schedule(steps=3, rate=1e-3, flat=0.5), 40))
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -76,20 +77,20 @@ def test_normalised_latents_decode_to_the_same_pictures() -> None:
 
 
 def test_a_seed_gives_one_editor_and_pausing_changes_nothing(tmp_path: Path) -> None:
-    editor.train(tmp_path / "whole", 0, None, FEW, FEW)
+    editor.train(tmp_path / "whole", 0, None, FEW, ROUNDS)
     pauses = 0
     while not (tmp_path / "parts").is_dir():
         with contextlib.suppress(Paused):  # minutes 0: it stops after every step
-            editor.train(tmp_path / "parts", 0, None, FEW, FEW, Pause(tmp_path / "kept", 0.0))
+            editor.train(tmp_path / "parts", 0, None, FEW, ROUNDS, Pause(tmp_path / "kept", 0.0))
         pauses += 1
-    assert pauses == 7
+    assert pauses == 9
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
-    editor.train(tmp_path / "other", 1, None, FEW, FEW)
+    editor.train(tmp_path / "other", 1, None, FEW, ROUNDS)
     assert weights(tmp_path / "whole") != weights(tmp_path / "other")
 
 
 def test_training_lowers_the_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    editor.train(tmp_path, 0, None, Schedule(steps=101, rate=4e-3), FEW)
+    editor.train(tmp_path, 0, None, Schedule(steps=101, rate=4e-3), ROUNDS[:1])
     lines = [line for line in capsys.readouterr().out.splitlines() if "autoencoder" in line]
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
     assert losses[-1] < 0.7 * losses[0]

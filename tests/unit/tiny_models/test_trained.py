@@ -36,7 +36,7 @@ def test_vision_model_answers_by_the_picture() -> None:
 
 def test_encoder_matches_pictures_and_captions_and_is_blind_to_negation() -> None:
     found = encoder_figures(folder_of("encoder"), batches=4)
-    assert found["image_to_text_r1"] >= 0.6 * found["image_to_text_r1_at_best"]
+    assert found["image_to_text_r1"] >= 0.6 * found["image_to_text_r1_by_rule"]
     assert found["image_to_text_r1"] == near("encoder", "image_to_text_r1", 0.06)
     assert found["text_to_image_r1"] == near("encoder", "text_to_image_r1", 0.06)
     assert found["negation_accuracy"] < 0.7, "the base model of later fine-tuning does not understand negation"
@@ -45,8 +45,9 @@ def test_encoder_matches_pictures_and_captions_and_is_blind_to_negation() -> Non
 def test_editor_paints_objects_and_leaves_the_rest() -> None:
     pytest.importorskip("diffusers", reason="the tiny editor runs in diffusers")
     found = editor_figures(folder_of("editor"), scenes=24)
-    assert found["added_seen"] >= 0.4, "an untrained editor paints what was asked for in none"
+    assert found["added_seen"] >= 0.8, "an untrained editor paints what was asked for in none"
+    assert found["removed_unseen"] >= 0.5
     assert found["added_seen"] == near("editor", "added_seen", 0.2)
-    assert found["others_kept"] >= 0.7
+    assert found["others_kept"] >= 0.75
     assert found["change_outside"] <= 0.05
     assert found["faults"] == 0

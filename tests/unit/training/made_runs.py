@@ -28,7 +28,7 @@ def caption_run(folder: Path | str, rows_of_shards: tuple[int, ...] = (7, 11, 5,
     """Drawn scenes with two captions each and what they lack."""
     number, tables = 0, []
     for rows in rows_of_shards:
-        made = [_caption_row(world, number + k) for k in range(rows)]
+        made = [caption_row(world, number + k) for k in range(rows)]
         number += rows
         tables.append(pa.Table.from_pylist(made, CAPTIONS))
     return finished_run(folder, "negationclip/p1", tables)
@@ -68,7 +68,8 @@ def finished_run(folder: Path | str, name: str, tables: list[pa.Table]) -> str:
     return run.uri
 
 
-def _caption_row(world: int, number: int) -> dict[str, Any]:
+def caption_row(world: int, number: int) -> dict[str, Any]:
+    """Row `number` of a run of captions: two of each scene."""
     image, k = divmod(number, 2)
     what = scene(world, image)
     here = {placed.name for placed in what.objects}
@@ -108,6 +109,10 @@ def run_workers(size: int, code: str, *arguments: str, limit_s: float = 240) -> 
         )
         for rank in range(size)
     ]  # fmt: skip
-    said = [worker.communicate(timeout=limit_s)[0] for worker in workers]
-    meeting.unlink(missing_ok=True)
+    try:
+        said = [worker.communicate(timeout=limit_s)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()  # one that waits for a dead one would stay
+        meeting.unlink(missing_ok=True)
     assert all(worker.returncode == 0 for worker in workers), "\n---\n".join(said)

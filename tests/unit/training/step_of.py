@@ -9,7 +9,8 @@ from negscale.models.freezing import text_encoder_only
 from negscale.models.towers import OpenClipTokenizer, TextEncoder
 from negscale.training.batches import Collator
 from negscale.training.clip_text import step_loss
-from negscale.training.engine import TorchEngine
+from negscale.training.config import TrainConfig
+from negscale.training.engine import Engine, TorchEngine
 from negscale.training.objectives import (
     ConClipObjective,
     NegationClipObjective,
@@ -20,6 +21,7 @@ from negscale.training.objectives import (
 )  # fmt: skip
 from negscale.training.order import Cursor
 from negscale.training.reader import HoldoutConfig, PartVectors, RowBatch, TrainingRunConfig, open_streams
+from negscale.training.run import make_engine
 from tests.unit.training.tiny_clip import small_open_clip
 
 WIDTH = 32
@@ -56,10 +58,33 @@ def gradients(captions: str, questions: str) -> dict[str, torch.Tensor]:
     return found | {f"unmasked-negscale:{k}": v for k, v in one_step(unmasked, captions, questions).items()}
 
 
+def gradients_by(
+    engine: str, captions: str, questions: str, precision: str, wrong: bool = False
+) -> dict[str, torch.Tensor]:
+    """Gradients of one step of our objective by an engine (torch, or a JSON of DeepSpeed's), read off AdamW's first moment.
+
+    wrong: with the error that counts workers twice.
+    """
+    config = TrainConfig.model_validate({
+        "data": [{"uri": captions}], "questions": [{"uri": questions}], "objective": OBJECTIVES["negscale"],
+        "freeze": ["visual"], "precision": precision,
+        "runtime": {"device": "cpu", "engine": "torch" if engine == "torch" else "deepspeed", "deepspeed": engine},
+    })  # fmt: skip
+    made = make_engine(config, TextEncoder(small_open_clip()), "cpu")
+    _step(made, config.objective, captions, questions, wrong)
+    share = 1 - config.optimiser.betas[0]
+    moments = made.state().optimiser.items()
+    return {key.removesuffix("/exp_avg"): value / share for key, value in moments if key.endswith("/exp_avg")}
+
+
 def one_step(objective: Objective, captions: str, questions: str, wrong: bool = False) -> dict[str, torch.Tensor]:
     encoder = TextEncoder(small_open_clip())
-    table = text_encoder_only(encoder.model, ("visual",))
-    engine = TorchEngine(encoder, table, precision="float64")
+    engine = TorchEngine(encoder, text_encoder_only(encoder.model, ("visual",)), precision="float64")
+    _step(engine, objective, captions, questions, wrong)
+    return engine.gradients()
+
+
+def _step(engine: Engine, objective: Objective, captions: str, questions: str, wrong: bool) -> None:
     collate = Collator(objective, TOKENIZER, WIDTH, seed=1)
 
     def first(uri: str, columns: tuple[str, ...], kinds: tuple[str, ...]) -> RowBatch:
@@ -71,4 +96,3 @@ def one_step(objective: Objective, captions: str, questions: str, wrong: bool = 
     asked = first(questions, ("options", "answer"), ("image",)) if objective.uses_questions else None
     loss, _ = step_loss(collate(rows, asked), engine, objective)
     engine.update(loss * engine.world.size if wrong else loss, rate=0.0)
-    return engine.gradients()
