@@ -22,10 +22,10 @@ from negscale.tiny_models.training import Pause
 
 
 def train(name: Name, folder: Path, seed: int, start: Path | None, pause: Pause | None) -> float:
-    """Train the model called `name` into `folder`; returns minutes. `pause` is for the editor, which takes longest."""
-    if name == "editor":
-        return editor.train(folder, seed, start, pause=pause)
-    return {"text": text.train, "vision": vision.train, "encoder": encoder.train}[name](folder, seed, start)
+    """Train the model called `name` into `folder`; returns minutes. `pause` is for the editor and the encoder."""
+    if name in ("editor", "encoder"):
+        return {"editor": editor.train, "encoder": encoder.train}[name](folder, seed, start, pause=pause)
+    return {"text": text.train, "vision": vision.train}[name](folder, seed, start)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the models' folders")
     parser.add_argument("--start", type=Path, help="train on from the models in this folder, on the scenes of --seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, help="stop the editor's training after so many; run again to go on")
+    parser.add_argument(
+        "--minutes", type=float, help="stop the training of editor or encoder after so many; run again to go on"
+    )
     parser.add_argument("--kept", type=Path, default=Path("tiny-models-kept"), help="with --minutes: where it stopped")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):

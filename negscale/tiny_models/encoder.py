@@ -1,8 +1,10 @@
 """A CLIP of half a million parameters: pictures and captions of drawn scenes in one space.
 
-Trained on captions that affirm, as CLIP was; of "no" and "without" it knows nothing. It is the model to start from when
-a training on negation is to show something. What differs from CLIP: before the contrastive training the vision tower
-learns to name the objects under its patches, which replaces hundreds of millions of pairs.
+Trained as CLIP was, on captions of which less than one in a hundred denies something (`web_captions`); of "no" and
+"without" it learns as little. It is the model to start from when a training on negation is to show something. Texts are
+read at their end mark, the highest token, in transformers and open_clip alike. What differs from CLIP: before the
+contrastive training the vision tower learns to name the objects under its patches, which replaces hundreds of millions
+of pairs.
 """
 
 from __future__ import annotations
@@ -14,22 +16,26 @@ from typing import Any
 import numpy as np
 
 from negscale.datasets.toy_icons import OBJECTS
-from negscale.datasets.toy_scenes import SCENE_PX, captions, draw, scene
+from negscale.datasets.toy_scenes import SCENE_PX, draw, scene
 from negscale.tiny_models.lessons import TRAIN_WORLD, negations, train_world
 from negscale.tiny_models.tokens import train_tokenizer
-from negscale.tiny_models.training import Schedule, fit, save_half, seeded
+from negscale.tiny_models.training import Pause, Schedule, fit, save_half, seeded
 from negscale.tiny_models.vision import PATCH_PX, TOWER, image_processor, noisy, pixel_values, train_tower
+from negscale.tiny_models.web_captions import denials, web_caption
 
-SCHEDULE = Schedule(steps=1600, rate=2e-3)
+SCHEDULE = Schedule(steps=2400, rate=2e-3)
 MAX_LENGTH = 32
 _VOCABULARY = 1024
 _PAIRS = 64
-_CAPTIONS_PER_IMAGE = 5
+_TITLE = "encoder"
 
 
 def caption_tokenizer() -> Any:
     """Frames each text as CLIP's does. It knows the words of negation, as CLIP's does; the training has no use for them."""
-    texts = [text for lesson in negations(TRAIN_WORLD, range(1500)) for text in (lesson.turns[-1].text, lesson.answer)]
+    scenes = range(1500)
+    texts = [text for lesson in negations(TRAIN_WORLD, scenes) for text in (lesson.turns[-1].text, lesson.answer)]
+    texts += [web_caption(scene(TRAIN_WORLD, index), TRAIN_WORLD, index) for index in range(6000)]
+    texts += [*denials(TRAIN_WORLD, scenes)] * 3
     return train_tokenizer(texts, _VOCABULARY, MAX_LENGTH, frame=True)
 
 
@@ -51,9 +57,13 @@ def new_model(tokenizer: Any) -> Any:
 
 
 def train(
-    folder: Path, seed: int = 0, start: Path | None = None, tower: Schedule = TOWER, schedule: Schedule = SCHEDULE
-) -> float:
-    """Train, from nothing or from the model in `start`, and save the model with its processor; returns minutes."""
+    folder: Path, seed: int = 0, start: Path | None = None, tower: Schedule = TOWER, schedule: Schedule = SCHEDULE,
+    pause: Pause | None = None,
+) -> float:  # fmt: skip
+    """Train, from nothing or from the model in `start`, and save the model with its processor; returns minutes.
+
+    With `pause` the contrastive training may stop before its end (`Paused`) and goes on where it stopped when called again.
+    """
     from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor
 
     torch = seeded(seed)
@@ -62,6 +72,7 @@ def train(
     world, minutes = train_world(seed), 0.0
 
     def loss_of(step: int) -> Any:
+        torch.manual_seed(1_000_000 * seed + step)  # the noise of a step, whatever came before it
         images, texts = pairs(world, range(step * _PAIRS, (step + 1) * _PAIRS))
         written = tokenizer(texts, return_tensors="pt", padding=True)
         return model(
@@ -71,9 +82,9 @@ def train(
 
     config: Any = model.config
     head = torch.nn.Linear(config.vision_config.hidden_size, len(OBJECTS) + 1)  # thrown away afterwards
-    if not start:
+    if not start and not (pause and pause.has(_TITLE)):
         minutes = train_tower(model.vision_model, head, head.parameters(), tower, world)
-    minutes += fit(model.parameters(), loss_of, schedule, "encoder")
+    minutes += fit(model.parameters(), loss_of, schedule, _TITLE, pause)
     with torch.no_grad():
         model.logit_scale.clamp_(max=4.6052)  # CLIP's limit: a factor of 100
     save_half(model.eval(), folder)
@@ -84,10 +95,7 @@ def train(
 def pairs(world: int, scenes: range) -> tuple[list[Any], list[str]]:
     """Pictures, and one caption of each."""
     drawn = [scene(world, index) for index in scenes]
-    said = [
-        captions(what, world, index, _CAPTIONS_PER_IMAGE)[index % _CAPTIONS_PER_IMAGE]
-        for what, index in zip(drawn, scenes, strict=True)
-    ]
+    said = [web_caption(what, world, index) for what, index in zip(drawn, scenes, strict=True)]
     return [draw(what) for what in drawn], said
 
 

@@ -22,26 +22,32 @@ TEMPLATE = (
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int, frame: bool = False) -> Any:
-    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens. `frame`: each text gets begin and end, as CLIP's does."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens. `frame`: each text gets begin and end, as CLIP's does.
+
+    CLIP's end mark is its highest token, and open_clip finds the end of a text by that: so is the mark of framed texts.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
+    first = [PAD] if frame else list(SPECIAL)
     inner.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=sorted(alphabet), show_progress=False
+            vocab_size=vocabulary, special_tokens=first, initial_alphabet=sorted(alphabet), show_progress=False
         ),
     )
     if frame:
+        inner.add_special_tokens([AddedToken(mark, special=True) for mark in (BEGIN, END)])  # they come last
         marks = [(mark, inner.token_to_id(mark)) for mark in (BEGIN, END)]
         inner.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=marks)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token=BEGIN, eos_token=END, pad_token=PAD, additional_special_tokens=list(SPECIAL[3:]),
-        model_max_length=max_length, padding_side="right" if frame else "left",
+        tokenizer_object=inner, bos_token=BEGIN, eos_token=END, pad_token=PAD,
+        additional_special_tokens=[] if frame else list(SPECIAL[3:]), model_max_length=max_length,
+        padding_side="right" if frame else "left",
     )  # fmt: skip
     if not frame:
         tokenizer.chat_template = TEMPLATE

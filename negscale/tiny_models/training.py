@@ -22,6 +22,7 @@ class Schedule:
     steps: int
     rate: float  # the highest learning rate
     weight_decay: float = 0.02
+    flat: float = 0.0  # share of the steps at the highest rate, before the cosine
 
 
 def seeded(seed: int) -> Any:
@@ -83,6 +84,10 @@ class Pause:
         if not last:
             raise Paused(f"{title}: paused after {step} steps; run the same command again to go on")
 
+    def has(self, title: str) -> bool:
+        """Whether the training called `title` stopped (or ended) here before."""
+        return self._file(title).is_file()
+
     def _file(self, title: str) -> Path:
         return self._folder / f"{title.replace(', ', '-').replace(' ', '-')}.safetensors"
 
@@ -99,7 +104,7 @@ def fit(
     began, seen = time.monotonic() - 60 * before, 0.0
     for step in range(first, schedule.steps):
         for group in optimiser.param_groups:
-            group["lr"] = schedule.rate * _share(step, schedule.steps)
+            group["lr"] = schedule.rate * _share(step, schedule)
         loss = loss_of(step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -115,8 +120,10 @@ def fit(
     return (time.monotonic() - began) / 60
 
 
-def _share(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / _WARM_UP) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
+def _share(step: int, schedule: Schedule) -> float:
+    flat = schedule.flat * schedule.steps
+    fallen = 1.0 if step < flat else math.cos(math.pi * (step - flat) / (schedule.steps - flat))
+    return min(1.0, (step + 1) / _WARM_UP) * (0.02 + 0.98 * (1 + fallen) / 2)
 
 
 def save_half(model: Any, folder: Path) -> None:

@@ -1,0 +1,66 @@
+"""The sentences of the exams: frames and negation cues that no fine-tuning text has.
+
+Pre-training has seen the words, as CLIP has seen all words: "nowhere" and "isn't" stand in a few captions of a thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from negscale.core.rng import rng_for
+from negscale.science.split import frame_of
+
+# {a}, {b}: things with their article; {p}: the place; upper case: at the start of a sentence
+STATE = {
+    (1, 0): ("In this picture there is {a}", "The photo contains {a}", "The scene includes {a}"),
+    (2, 0): ("In this picture there are {a} and {b}", "The photo contains {a} and {b}", "The scene includes {a} and {b}"),
+    (0, 1): (
+        "{A} is nowhere to be seen in this picture", "In this picture there isn't {a}", "The scene doesn't include {a}",
+    ),
+    (1, 1): (
+        "The photo contains {a}, but {b} is nowhere to be seen", "In this picture there is {a}, but there isn't {b}",
+        "The scene includes {a}, but doesn't include {b}",
+    ),
+}  # fmt: skip
+CAPTION = {
+    1: ("a photo of {a} {p}", "The scene {p} includes {a}", "In this picture there is {a} {p}"),
+    2: ("a photo of {a} and {b} {p}", "The scene {p} includes {a} and {b}", "In this picture there are {a} and {b} {p}"),
+}  # fmt: skip
+DENYING_CAPTION = (
+    "a photo of {a} {p}, where {b} is nowhere to be seen", "In this picture there is {a} {p}, but there isn't {b}",
+    "{B} is nowhere to be seen in this picture of {a} {p}", "There isn't {b} in this photo of {a} {p}",
+    "The scene {p} includes {a}, but it doesn't include {b}",
+)  # fmt: skip
+REFERRING = (
+    "a photo of {a}, where {b} is nowhere to be seen", "{A}, but there isn't {b} in the picture",
+    "a picture of {a} that doesn't show {b}",
+)  # fmt: skip
+CLASS = ("a photo of {a}",)
+
+
+def say(forms: Sequence[str], names: Sequence[str], place: str = "", seed: int = 0) -> str:
+    """One of the forms, drawn by its content, with its things and place.
+
+    >>> say(CLASS, ["umbrella"])
+    'a photo of an umbrella'
+    """
+    form = forms[int(rng_for(seed, "sentence", *names, place).random() * len(forms))]
+    words = {"p": place}
+    for letter, name in zip("ab", names, strict=False):
+        said = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+        words |= {letter: said, letter.upper(): said[0].upper() + said[1:]}
+    return form.format(**words)
+
+
+def statement(affirmed: Sequence[str], denied: Sequence[str], seed: int = 0) -> str:
+    """What is there and what is not. Raises KeyError for more than two things."""
+    return say(STATE[len(affirmed), len(denied)], [*affirmed, *denied], seed=seed)
+
+
+@cache
+def exam_frames() -> frozenset[str]:
+    """The frames of every sentence that an exam can hold."""
+    groups = [*STATE.values(), *CAPTION.values(), DENYING_CAPTION, REFERRING, CLASS]
+    words = {"a": "a dog", "b": "a cat", "A": "A dog", "B": "A cat", "p": "in the park"}
+    return frozenset(frame_of(form.format(**words)) for forms in groups for form in forms)
