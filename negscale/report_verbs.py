@@ -1,4 +1,7 @@
-"""``report``: a run as one HTML page with a gallery of its rows; for finished and running runs, with Ray dead."""
+"""``report``: a run as one HTML page with a gallery of its rows; for finished and running runs, with Ray dead.
+
+On the folder of an evaluation (`negscale eval all`): its page, or its figures as Markdown or CSV.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from negscale.datasets.images import ImageReader
 from negscale.report.gallery import Gallery, GalleryOptions, build_gallery
 from negscale.report.gallery_facts import ancestors
 from negscale.report.gallery_sample import MAX_ROWS, How
+from negscale.report_eval import evaluation_text, form_of, is_evaluation, make_eval_report
 from negscale.storage.folder import open_folder
 from negscale.storage.run_folder import RunFolder
 
@@ -74,14 +78,29 @@ def images_of(run: RunFolder, overrides: Sequence[str] = ()) -> tuple[RunImages,
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder or URI, finished or running.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder or URI, finished or running; or that of an evaluation.")
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value]...", help="Corrected locations, e.g. source.root=PATH.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[key=value]...",
+            help="Corrected locations, e.g. source.root=PATH; of an evaluation image_root=PATH.",
+        ),
     ] = None,
     html: Annotated[
         str, typer.Option("--html", metavar="PAGE", help="File to write; default: report/index.html in the run folder.")
     ] = "",
-    rows: Annotated[int, typer.Option("--rows", help=f"Rows in the gallery, at most {MAX_ROWS:,}.")] = 300,
+    to: Annotated[
+        str, typer.Option("--to", help="html; of an evaluation also markdown or csv, which are written to stdout.")
+    ] = "html",
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            "--rows",
+            help=f"Rows in the gallery, at most {MAX_ROWS:,} (300); of an evaluation best and worst items each (4).",
+        ),
+    ] = None,
     sample: Annotated[
         str, typer.Option("--sample", help="by-reason: as many rows of each fate; uniform: a random sample of all.")
     ] = "by-reason",
@@ -94,12 +113,23 @@ def report(
     ] = 24.0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
-    """Write a page to look at a run: counts, reasons, scores, and a gallery of its rows with filters."""
+    """Write a page to look at: of a run its counts, reasons, scores and a gallery, of an evaluation its figures and items."""
+    form = form_of(to)
+    if is_evaluation(run):
+        if folder:
+            raise ConfigError("--folder: the page of an evaluation holds its pictures; more room: --megabytes")
+        if form != "html":
+            sys.stdout.write(evaluation_text(run, form))
+        else:
+            _report_evaluation(run, html, 4 if rows is None else rows, megabytes, overrides or [], as_json)
+        return
+    if form != "html":
+        raise ConfigError(f"--to {to}: {run} is no folder of an evaluation, only these are written as {to}")
     if sample not in get_args(How):
         raise ConfigError(f"--sample {sample!r} is unknown; known: {', '.join(get_args(How))}")
     with _err.status("reading rows and images"):
         gallery, path = make_report(
-            RunFolder(run), html, rows=rows, sample=sample, seed=seed, folder=folder, megabytes=megabytes,  # type: ignore[arg-type]
+            RunFolder(run), html, rows=300 if rows is None else rows, sample=sample, seed=seed, folder=folder, megabytes=megabytes,  # type: ignore[arg-type]
             overrides=overrides or [], named=run,
         )  # fmt: skip
     facts = {"page": path, **gallery.facts}
@@ -108,6 +138,27 @@ def report(
     else:
         for line in _lines(facts):
             _err.print(line, soft_wrap=True, markup=False)
+
+
+def _report_evaluation(
+    uri: str, html: str, items: int, megabytes: float, overrides: Sequence[str], as_json: bool
+) -> None:  # fmt: skip
+    with _err.status("reading items and images"):
+        page, path = make_eval_report(uri, html, items=items, megabytes=megabytes, overrides=overrides)
+    facts = {"page": path, **page.facts}
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return
+    unread = sum(facts["images_unread"].values())
+    _err.print(
+        f"{facts['models']} models, {facts['benchmarks']} benchmarks, {facts['items_shown']:,} items with "
+        f"{facts['pictures']:,} pictures; {facts['page_bytes'] / 1e6:.1f} MB"
+    )
+    if unread:
+        _err.print(
+            f"{unread:,} images could not be read; the page says why. Have they moved? image_root=PATH", markup=False
+        )
+    _err.print(f"page: {path}", soft_wrap=True, markup=False)
 
 
 def make_report(

@@ -41,10 +41,12 @@ def read(path: str, text: str) -> Iterable[Mapping[str, Any]]:
         yield {"images": [str(images[number])], "texts": [str(true), str(false)], "answer": 0}
 
 
+PAPER = "CoN-CLIP: Singh et al., arXiv 2403.20312, WACV 2025"
 CC_NEG = ReleasedBenchmark(
     "cc-neg", "40,000 captions of CC3M against themselves with one predicate negated", "choose_text",
     ("ccneg_preprocessed.pt", "ccneg*.json"), "CC-Neg's images (CC3M)",
     "repository jaisidhsingh/CoN-CLIP links the data", read,
     ("the false caption is the one with a negation: solvable without images", "commas are deleted from false captions only"),
     binary=True,
+    paper=PAPER,
 )  # fmt: skip

@@ -59,9 +59,10 @@ class Controls:
 def blind_controls(task: Task, items: pa.Table, name: str, lexicon: Lexicon = ANNOTATED, seed: int = 0) -> Controls:
     """Solvers that see no image: of choices among texts those of `negscale.questions`, of regions the boxes' geometry.
 
-    Retrieval and 2 x 2 groups have none: no text and no image is right more often than another.
+    Retrieval and 2 x 2 groups have none: no text and no image is right more often than another. Nor have classes: an answer
+    without the image is one class for all, which has chance in balanced accuracy.
     """
-    images = tuple(row[0] for row in items["images"].to_pylist())
+    images = tuple(row[0] if row else "" for row in items["images"].to_pylist())
     if task == "choose_text":
         return _of_texts(items, images, name, lexicon, seed)
     if task == "choose_region":

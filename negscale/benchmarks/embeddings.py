@@ -1,8 +1,7 @@
-"""Vectors of one model on disk: parts named by what they hold, each written once, read by content.
+"""Vectors of one encoder below a folder shared by many: the finished embed runs there, read by content.
 
-A part is a Parquet file with columns key (32 bytes), vector (float32[D]) and, of texts, whether the model cut it. Parts
-come into being whole and never change, so that a run that is killed loses the part it was at, and two runs at once cost
-time, not truth. The layout is plain: a training reads the same parts.
+A run holds the things that no run before it held, so that a benchmark that is added later costs its own pictures and texts
+only. The layout is that of every run (parts, manifest, quarantine): `negscale status`, `audit` and `retry` work on it.
 """
 
 from __future__ import annotations
@@ -10,78 +9,112 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negscale.core.errors import AuditError, PlanError
+from negscale.core.stage import Fault
+from negscale.datasets.things import digest_of
 from negscale.storage.folder import Folder, open_folder
+from negscale.storage.run_folder import RunFolder
 
-KINDS = ("pictures", "texts")
+RUN = "embed"  # name of the runs, as the recipe's
+
+
+@dataclass(frozen=True)
+class StoredVectors:
+    """What a store has of the things that were asked for."""
+
+    rows: Mapping[str, int]  # id of a thing -> row
+    vectors: np.ndarray  # float32[n, D]
+    cut: np.ndarray  # bool[n]: texts of which the model read only the beginning
+    faults: Mapping[str, Fault] = field(default_factory=dict)  # id -> why it has no vector
+    runs: tuple[str, ...] = ()  # URIs of the runs that held any of them
 
 
 class EmbeddingStore:
-    """Vectors of one encoder below a folder or URI shared by many. `version`: of how pictures become pixels."""
+    """Vectors of one encoder."""
 
-    def __init__(self, root: str, encoder_id: str, version: int = 1) -> None:
-        self.encoder_id = encoder_id
+    def __init__(self, root: str, encoder_id: str, identity: Mapping[str, Any] | None = None, version: int = 1) -> None:
+        """identity: what else bears on its vectors (precision); version: of how pictures become pixels."""
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", encoder_id)[:60]
-        digest = sha256(f"{encoder_id}\n{version}".encode()).hexdigest()[:12]
+        facts = json.dumps([encoder_id, identity or {}, version], sort_keys=True)
+        digest = sha256(facts.encode()).hexdigest()[:12]
+        self.encoder_id = encoder_id
         self.folder: Folder = open_folder(f"{root.rstrip('/')}/{slug}-{digest}")
 
-    def add(self, kind: str, keys: Sequence[bytes], vectors: np.ndarray, cut: Sequence[bool]) -> None:
-        """Write one part. vectors: float32[n, D], finite. Raises PlanError when the store holds vectors of another size."""
-        width = int(vectors.shape[1])
-        facts = json.dumps({"encoder": self.encoder_id, "width": width}).encode()
-        if not self.folder.put_if_absent("encoder.json", facts):
-            held = json.loads(self.folder.read("encoder.json"))["width"]
-            if held != width:
-                raise PlanError(
-                    f"{self.folder.uri} holds vectors of {held} numbers, {self.encoder_id} gives {width}: "
-                    "the model changed under its name; use another folder"
-                )
-        flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
-        table = pa.table({
-            "key": pa.array(list(keys), pa.binary(32)), "vector": pa.FixedSizeListArray.from_arrays(flat, width),
-            "cut": pa.array(list(cut), pa.bool_()),
-        })  # fmt: skip
+    @property
+    def uri(self) -> str:
+        """Where the runs lie, as RUN/VERSION."""
+        return self.folder.uri
+
+    def put(self, things: pa.Table) -> tuple[str, str]:
+        """Keep a list of things for a run; returns (version of the run, URI of the list). Equal lists have equal versions."""
+        version = digest_of(things)[:16]
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="none")  # floats of vectors do not compress
-        self.folder.put_if_absent(f"{kind}/{sha256(b''.join(keys)).hexdigest()[:24]}.parquet", buffer.getvalue())
+        pq.write_table(things, buffer, compression="zstd")
+        path = f"things/{version}.parquet"
+        self.folder.write(path, buffer.getvalue())  # image names may have changed under equal contents
+        return version, f"{self.uri}/{path}"
 
-    def known(self, kind: str) -> set[bytes]:
-        """Keys of all vectors of a kind; reads no vectors."""
-        return {key for entry in self.folder.list(kind) for key in self._read(entry.path, ["key"])["key"].to_pylist()}
+    def known(self) -> set[str]:
+        """Ids of all things that a finished run held, those that broke included: `negscale retry` mends them."""
+        return {
+            name
+            for run in self._finished()
+            for kind in ("data", "quarantine")
+            for _, table in run.tables(kind, ["id"])
+            for name in table["id"].to_pylist()
+        }
 
-    def load(self, kind: str, keys: Sequence[bytes]) -> tuple[Mapping[bytes, int], np.ndarray, np.ndarray]:
-        """(key -> row, float32[n, D] vectors, bool[n] cut) of those of `keys` that are there.
+    def load(self, wanted: Collection[str]) -> StoredVectors:
+        """The vectors of those of `wanted` that are there. Raises AuditError for a damaged part, PlanError for mixed sizes."""
+        asked = wanted if isinstance(wanted, (set, frozenset)) else set(wanted)
+        place: dict[str, int] = {}
+        faults: dict[str, Fault] = {}
+        parts: list[np.ndarray] = []
+        cut: list[bool] = []
+        runs = []
+        for run in self._finished():
+            before = len(place) + len(faults)
+            for _, table in run.tables("data", ["id", "vector", "text_cut"]):
+                rows = [at for at, name in enumerate(table["id"].to_pylist()) if name in asked and name not in place]
+                if rows:
+                    chosen = table.take(pa.array(rows, pa.int64()))
+                    place |= {name: len(place) + at for at, name in enumerate(chosen["id"].to_pylist())}
+                    parts.append(_matrix(chosen["vector"], run.uri))
+                    cut += [bool(value) for value in chosen["text_cut"].to_pylist()]
+            for _, table in run.tables("quarantine", ["id", "quarantine"]):
+                for name, fault in zip(table["id"].to_pylist(), table["quarantine"].to_pylist(), strict=True):
+                    if name in asked:
+                        faults[name] = Fault(fault["kind"], fault["message"], fault["retryable"])
+            if len(place) + len(faults) > before:
+                runs.append(run.uri)
+        widths = sorted({part.shape[1] for part in parts})
+        if len(widths) > 1:
+            raise PlanError(
+                f"{self.uri} holds vectors of {' and '.join(map(str, widths))} numbers: {self.encoder_id} changed under its "
+                f"name; use another store"
+            )
+        vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+        return StoredVectors(place, vectors, np.array(cut, bool), faults, tuple(runs))
 
-        Reads every part once and keeps only what was asked for. Raises AuditError for a damaged part.
-        """
-        wanted, place = set(keys), {}
-        vectors: list[np.ndarray] = []
-        cut: list[np.ndarray] = []
-        for entry in sorted(self.folder.list(kind), key=lambda entry: entry.path):
-            table = self._read(entry.path)
-            rows = []
-            for at, key in enumerate(table["key"].to_pylist()):
-                if key in wanted and key not in place:
-                    place[key] = len(place)
-                    rows.append(at)
-            if rows:
-                column = table["vector"].combine_chunks()
-                matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
-                vectors.append(matrix[rows])
-                cut.append(table["cut"].to_numpy(zero_copy_only=False)[rows])
-        empty = np.zeros((0, 0), np.float32)
-        return place, np.concatenate(vectors) if vectors else empty, np.concatenate(cut) if cut else np.zeros(0, bool)
+    def _finished(self) -> Iterator[RunFolder]:
+        for entry in sorted(self.folder.list("things"), key=lambda entry: entry.path):
+            version = entry.path.rpartition("/")[2].removesuffix(".parquet")
+            run = RunFolder(f"{self.uri}/{RUN}/{version}")
+            if run.manifest() is not None:
+                yield run
 
-    def _read(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        try:
-            with self.folder.open(path) as file:
-                return pq.ParquetFile(file).read(columns=columns, use_threads=False)
-        except pa.ArrowInvalid as error:
-            raise AuditError(f"{path} in {self.folder.uri} is damaged ({error}); delete it and run again") from error
+
+def _matrix(column: pa.ChunkedArray, uri: str) -> np.ndarray:
+    rows = column.to_pylist()
+    if any(row is None or len(row) != len(rows[0]) or len(row) % 4 for row in rows):
+        raise AuditError(f"{uri} holds a vector of another size than its neighbours; see negscale audit {uri}")
+    return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1).astype(np.float32, copy=False)

@@ -1,36 +1,62 @@
 """Encode once: the union of all benchmarks' pictures and texts, each through the model a single time, kept on disk.
 
 The released evaluators each encode their own images and captions: NegBench's COCO images pass through the model six times
-for six files. Here keys are contents, so that a photograph or an option that several benchmarks share costs one pass, a
-second run costs none, and a killed one goes on. Texts are sorted by length before they are batched, so that a model that
-cuts its padding (`negscale.backends.text_lengths`) computes little of it. What cannot be encoded is a fault with a kind,
-never a silent zero.
+for six files. Here things are named by their contents, so that a photograph or an option that several benchmarks share
+costs one pass, and a second evaluation none. Texts are sorted by length before they are divided, so that a model that
+cuts its padding (`negscale.backends.text_lengths`) computes little of it. What cannot be encoded is a fault with a kind.
+
+This module says what is to be encoded and reads what was; a run of `negscale.pipelines.embed` does it in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from negscale.benchmarks.embeddings import EmbeddingStore
-from negscale.benchmarks.pictures import Picture, text_key
-from negscale.core.backend import DualEncoder, Image
-from negscale.core.image import MAX_PIXELS, ImageError
+from negscale.benchmarks.pictures import Picture
+from negscale.core.config import Config
+from negscale.core.image import ImageError
 from negscale.core.stage import Fault
 from negscale.datasets.images import ImageReader
+from negscale.datasets.things import THINGS_FILE, picture_key, text_key
 
-TEXT_PART, PICTURE_PART = 2048, 128
+_READERS = 8
+BATCHES = 8  # of a shard: a shard whose worker dies twice is run in eighths, and these are then whole batches
 
 
-@runtime_checkable
-class KnowsLimit(Protocol):
-    """An encoder that can tell which texts it cuts."""
+class ThingSizes(Config):
+    """How the things of one evaluation are divided into shards of eight batches."""
 
-    def too_long(self, texts: Sequence[str]) -> Sequence[bool]: ...
+    text_batch: int = Field(default=128, ge=1)
+    """Texts that go through the model together, of like length."""
+    picture_batch: int = Field(default=16, ge=1)
+    """Pictures that go through the model together."""
+
+
+SIZES = ThingSizes()
+
+
+@dataclass(frozen=True)
+class Things:
+    """Distinct pictures and texts by their ids, and pictures whose file cannot be read."""
+
+    pictures: Mapping[Picture, str]
+    texts: Mapping[str, str]
+    contents: Mapping[str, bytes] = field(default_factory=dict)  # path -> SHA-256 of the file
+    faults: Mapping[Picture, Fault] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> set[str]:
+        """Ids of all that can be encoded."""
+        return {*self.pictures.values(), *self.texts.values()}
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,7 @@ class Vectors:
     text_vectors: np.ndarray  # float32[T, D]
     faults: Mapping[Picture | str, Fault] = field(default_factory=dict)
     cut: frozenset[str] = frozenset()  # texts of which the model read only the beginning
+    runs: tuple[str, ...] = ()  # URIs of the runs that hold them
 
     def pictures(self, wanted: Sequence[Picture]) -> np.ndarray:
         """int64[n]: rows of `picture_vectors`; -1 where there is none."""
@@ -51,15 +78,6 @@ class Vectors:
     def texts(self, wanted: Sequence[str]) -> np.ndarray:
         """int64[n]: rows of `text_vectors`; -1 where there is none."""
         return np.array([self.text_rows.get(text, -1) for text in wanted], np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Vectors, and what it cost."""
-
-    vectors: Vectors
-    new_pictures: int
-    new_texts: int
 
 
 def pictures_of(items: pa.Table) -> list[list[Picture]]:
@@ -80,111 +98,74 @@ def wanted(tables: Iterable[pa.Table]) -> tuple[list[Picture], list[str]]:
     return sorted(pictures), sorted(texts)
 
 
-def encode(
-    encoder: DualEncoder, pictures: Sequence[Picture], texts: Sequence[str], reader: ImageReader, store: EmbeddingStore,
-) -> Encoded:  # fmt: skip
-    """Vectors of all pictures and texts, from the store where it has them. The encoder is loaded when it is needed.
+def things_of(pictures: Iterable[Picture], texts: Iterable[str], reader: ImageReader) -> Things:
+    """Name pictures and texts by content; reads every image file once. What cannot be read is a fault."""
+    asked = sorted(pictures)
 
-    A missing or unreadable picture and a vector that is not finite become faults; the latter are tried again next time.
+    def content(path: str) -> bytes | Fault:
+        try:
+            return sha256(reader.read_bytes({"uri": path})).digest()
+        except ImageError as error:
+            return Fault(error.kind, error.message, error.retryable)
+
+    paths = sorted({picture.path for picture in asked})
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = dict(zip(paths, pool.map(content, paths), strict=True))
+    ids: dict[Picture, str] = {}
+    faults: dict[Picture, Fault] = {}
+    for picture in asked:
+        digest = found[picture.path]
+        if isinstance(digest, Fault):
+            faults[picture] = digest
+        else:
+            ids[picture] = f"picture-{picture_key(digest, picture.path, picture.box).hex()}"
+    named = {text: f"text-{text_key(text).hex()}" for text in sorted(set(texts))}
+    return Things(ids, named, {path: d for path, d in found.items() if not isinstance(d, Fault)}, faults)
+
+
+def new_things(things: Things, known: Set[str], sizes: ThingSizes = SIZES) -> pa.Table | None:
+    """`THINGS_FILE` rows of what is not known yet, None when there is nothing.
+
+    Texts stand by length, pictures by path (regions of one image together).
     """
-    state = _State(encoder, store)
-    new_texts = state.add_texts(texts)
-    keys, faults, new_pictures = state.add_pictures(pictures, reader)
-    text_keys = {text: text_key(text) for text in texts}
-    text_place, text_vectors, cut = store.load("texts", list(text_keys.values()))
-    picture_place, picture_vectors, _ = store.load("pictures", list(keys.values()))
-    text_rows = {text: text_place[key] for text, key in text_keys.items() if key in text_place}
-    picture_rows = {picture: picture_place[key] for picture, key in keys.items() if key in picture_place}
-    odd = Fault("not_finite", f"{encoder.id} gave a vector that is not finite")
-    lost: dict[Picture | str, Fault] = {**faults}
-    lost |= {text: odd for text in texts if text not in text_rows}
-    lost |= {picture: odd for picture in keys if picture not in picture_rows}
-    cut_texts = frozenset(text for text, row in text_rows.items() if cut[row])
-    vectors = Vectors(picture_rows, text_rows, picture_vectors, text_vectors, lost, cut_texts)
-    return Encoded(vectors, new_pictures, new_texts)
+    rows: list[dict[str, Any]] = []
+    texts = sorted((t for t, name in things.texts.items() if name not in known), key=lambda text: (len(text), text))
+    pictures: dict[str, Picture] = {}  # id -> one of the pictures that look the same
+    for picture, name in sorted(things.pictures.items()):
+        if name not in known:
+            pictures.setdefault(name, picture)
+    for shard, batch, name in _divided("pictures", list(pictures), sizes.picture_batch):
+        shown = pictures[name]
+        image = {"uri": shown.path, "sha256": things.contents[shown.path]}
+        box = list(shown.box) or None
+        rows.append({"id": name, "shard": shard, "image": image, "box_xywh_px": box, "text": None, "batch": batch})
+    by_id = {things.texts[text]: text for text in texts}
+    for shard, batch, name in _divided("texts", list(by_id), sizes.text_batch):
+        rows.append({
+            "id": name, "shard": shard, "image": None, "box_xywh_px": None, "text": by_id[name], "batch": batch
+        })  # fmt: skip
+    return pa.Table.from_pylist(rows, THINGS_FILE) if rows else None
 
 
-class _State:
-    """One run of `encode`: what is new goes through the model and into the store, part by part."""
-
-    def __init__(self, encoder: DualEncoder, store: EmbeddingStore) -> None:
-        self._encoder, self._store, self._loaded = encoder, store, False
-
-    def _model(self) -> DualEncoder:
-        if not self._loaded:
-            self._encoder.load()
-            self._loaded = True
-        return self._encoder
-
-    def add_texts(self, texts: Sequence[str]) -> int:
-        held = self._store.known("texts")
-        new = [text for text in dict.fromkeys(texts) if text_key(text) not in held]
-        for part in _parts(sorted(new, key=lambda text: (len(text), text)), TEXT_PART):
-            model = self._model()
-            vectors = np.asarray(model.encode_texts(part), np.float32)
-            cut = list(model.too_long(part)) if isinstance(model, KnowsLimit) else [False] * len(part)
-            self._keep("texts", [text_key(text) for text in part], vectors, cut)
-        return len(new)
-
-    def add_pictures(
-        self, pictures: Sequence[Picture], reader: ImageReader
-    ) -> tuple[dict[Picture, bytes], dict[Picture, Fault], int]:
-        """Keys of what can be read, faults of the rest, and how many were new."""
-        keys: dict[Picture, bytes] = {}
-        faults: dict[Picture, Fault] = {}
-        held, count = self._store.known("pictures"), 0
-        for part in _parts(sorted(pictures), PICTURE_PART):  # sorted: the regions of one image come together
-            new = self._part_of_pictures(part, reader, held, keys, faults)
-            held |= new
-            count += len(new)
-        return keys, faults, count
-
-    def _part_of_pictures(
-        self, part: Sequence[Picture], reader: ImageReader, held: Set[bytes], keys: dict[Picture, bytes],
-        faults: dict[Picture, Fault],
-    ) -> set[bytes]:  # fmt: skip
-        data: dict[str, bytes] = {}
-        for picture in part:
-            try:
-                if picture.path not in data:
-                    data[picture.path] = reader.read_bytes({"uri": picture.path})
-                keys[picture] = picture.key(data[picture.path])
-            except ImageError as error:
-                faults[picture] = Fault(error.kind, error.message, error.retryable)
-        new = {keys[picture]: picture for picture in part if picture in keys and keys[picture] not in held}
-        views: dict[bytes, list[Image]] = {}
-        for key, picture in new.items():
-            try:
-                views[key] = picture.views(data[picture.path], MAX_PIXELS)
-            except ImageError as error:
-                for same in (p for p in part if keys.get(p) == key):
-                    faults[same] = Fault(error.kind, error.message)
-                    del keys[same]
-        if views:
-            flat = [view for several in views.values() for view in several]
-            vectors = np.asarray(self._model().encode_images(flat), np.float32)
-            sizes = [len(several) for several in views.values()]
-            self._keep("pictures", list(views), _unit_means(vectors, sizes), [False] * len(views))
-        return set(views)
-
-    def _keep(self, kind: str, keys: Sequence[bytes], vectors: np.ndarray, cut: Sequence[bool]) -> None:
-        good = np.flatnonzero(np.isfinite(vectors).all(axis=1)).tolist()
-        if good:
-            self._store.add(kind, [keys[at] for at in good], vectors[good], [cut[at] for at in good])
+def read_vectors(store: EmbeddingStore, things: Things) -> Vectors:
+    """What the store has of the things. What a run could not encode, and what no run held, is a fault."""
+    held = store.load(things.ids)
+    pictures = {picture: held.rows[name] for picture, name in things.pictures.items() if name in held.rows}
+    texts = {text: held.rows[name] for text, name in things.texts.items() if name in held.rows}
+    absent = Fault("not_encoded", f"no finished run in {store.uri} holds it")
+    faults: dict[Picture | str, Fault] = {**things.faults}
+    for thing, name in (*things.pictures.items(), *things.texts.items()):
+        if name not in held.rows:
+            faults[thing] = held.faults.get(name, absent)
+    cut = frozenset(text for text, row in texts.items() if held.cut[row])
+    return Vectors(pictures, texts, held.vectors, held.vectors, faults, cut, held.runs)
 
 
-def _unit_means(vectors: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Mean vector of each run of `sizes`, at unit length; single vectors as they are."""
-    if max(sizes) == 1:
-        return vectors
-    starts = np.cumsum([0, *sizes[:-1]])
-    means = np.add.reduceat(vectors, starts, axis=0) / np.array(sizes, np.float32)[:, None]
-    lengths = np.linalg.norm(means, axis=1, keepdims=True)
-    return np.where(np.array(sizes)[:, None] == 1, vectors[starts], means / np.maximum(lengths, 1e-12)).astype(
-        np.float32
-    )
-
-
-def _parts(things: Sequence, size: int) -> Iterator[list]:
-    for start in range(0, len(things), size):
-        yield list(things[start : start + size])
+def _divided(kind: str, names: Sequence[str], batch: int) -> Iterator[tuple[str, int, str]]:
+    """(shard, batch, id) of each thing: shards of eight batches, of which the last may be smaller."""
+    size = BATCHES * batch
+    for number, start in enumerate(range(0, len(names), size)):
+        rows = names[start : start + size]
+        eighth = -(-len(rows) // BATCHES)
+        for at, name in enumerate(rows):
+            yield f"{kind}-{number:05d}", at // eighth, name

@@ -14,6 +14,7 @@ from math import nan
 import numpy as np
 import pyarrow as pa
 
+from negscale.benchmarks.classifying import class_metrics, probe_metrics
 from negscale.benchmarks.evaluation import mean_of
 from negscale.benchmarks.released import Task, questions_of
 from negscale.benchmarks.scoring import GROUP_PARTS, ranks_of
@@ -36,6 +37,8 @@ def metrics_of(task: Task, seed: int = 0, draws: int = DRAWS) -> tuple[Metric, .
     if task == "retrieve":
         found = [_recall(k, direction, seed, draws) for direction in DIRECTIONS for k in KS]
         return (*found, *(_median(direction) for direction in DIRECTIONS))
+    if task in ("classify", "probe"):
+        return (class_metrics if task == "classify" else probe_metrics)(seed, draws)
     if task == "two_by_two":
         return tuple(_share(f"{name}_score", f"{name}_credit", seed, draws) for name in GROUP_PARTS)
     return (_share("accuracy", "credit", seed, draws),)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from negscale.core.errors import ConfigError
+from negscale.datasets.things import VIDEOS
 from negscale.storage.folder import open_folder
 
 MIN_FOUND = 0.5  # of a benchmark's images; below, the folder is another one
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-VIDEOS = (".mp4", ".avi", ".webm", ".mkv", ".mov")
 _COCO = re.compile(r"(?:^|_)(\d{12})$")
 _DRAWN = re.compile(r"toyworld:-?\d+/\d+")
 

@@ -41,29 +41,35 @@ def read_binary(path: str, text: str) -> Iterable[Mapping[str, Any]]:
     return choice_rows(questions, [own or kind for own in questions.types])
 
 
+PAPER = "NegBench: Alhamoud et al., arXiv 2501.09425, CVPR 2025"
 MCQ_COCO = ReleasedBenchmark(
     "negbench/mcq-coco", "5,914 questions of four captions on COCO val2017", "choose_text",
     ("*COCO_val_mcq*.csv", "*coco_mcq*.csv"), "COCO val2017", f"{_CSV}; images: cocodataset.org, val2017", read,
     (_FIRST, _BLIND),
+    paper=PAPER,
 )  # fmt: skip
 MCQ_VOC = ReleasedBenchmark(
     "negbench/mcq-voc2007", "5,031 questions of four captions on Pascal VOC2007 test", "choose_text",
     ("*voc2007_mcq*.csv",), "Pascal VOC2007 test", f"{_CSV}; images: VOCtest_06-Nov-2007.tar, the README links trainval",
     read, (_FIRST, _BLIND, "the released README links the trainval images, of which none is asked about"),
+    paper=PAPER,
 )  # fmt: skip
 MCQ_MSRVTT = ReleasedBenchmark(
     "negbench/mcq-msrvtt", "1,000 questions of four captions on MSR-VTT clips", "choose_text",
     ("*msr_vtt_mcq*.csv", "*msrvtt_mcq*.csv"), "MSR-VTT test clips (1k-A)", f"{_CSV}; clips: MSR-VTT's own site", read,
     (_FIRST, _BLIND),
+    paper=PAPER,
 )  # fmt: skip
 MCQ_SYNTHETIC = ReleasedBenchmark(
     "negbench/mcq-hardneg-syn", "9,997 questions of four captions on Stable Diffusion images", "choose_text",
     ("*synthetic_mcq*.csv", "*hardneg*mcq*.csv"), "HardNeg-Syn", f"{_CSV}; the images were never released",
     read_synthetic, ("the right option is always one of the first two: blind ceiling at least 50 %",),
+    paper=PAPER,
 )  # fmt: skip
 BINARY_MEDICAL = ReleasedBenchmark(
     "negbench/mcq-binary-medical", "two captions a radiograph: a finding against another, or against its denial",
     "choose_text", ("*chexpert*binary*.csv", "*binary*mcq*.csv", "*CheXpert*.csv"), "CheXpert",
     "CSV files: repository hhc1997/NEAT, or `negscale generate chexpert_binary`; images: CheXpert, on request", read_binary,
     (_FIRST,), several=True,
+    paper=PAPER,
 )  # fmt: skip

@@ -48,9 +48,11 @@ def _box(values: Any, where: str) -> list[float]:
     return [float(v) for v in values]
 
 
+PAPER = "NegationCLIP: Park et al., arXiv 2501.10913, ICCV 2025"
 NEGREFCOCOG = ReleasedBenchmark(
     "negrefcocog", "440 negated expressions, each of one of two regions of a COCO train2014 image", "choose_region",
     ("NegRefCOCOg.json", "negrefcocog*.json"), "COCO train2014",
     "JSON: repository parkquasar/NegationCLIP, folder NegRefCOCOg; images: cocodataset.org, train2014 (or train2017 and val2017)",
     read, ("the referred box is the first in every item, and the released scorer gives ties to the first",),
+    paper=PAPER,
 )  # fmt: skip

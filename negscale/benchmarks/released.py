@@ -1,8 +1,9 @@
 """A benchmark as a released file: what its items are, how a dual encoder is scored on them, what is known to be wrong with it.
 
-A file is read into one table, an item a row (`ITEM`), whatever the benchmark. Four tasks cover them all: choose a text,
-choose a region, retrieve, and tell two images and two texts apart. The released evaluators each read, encode and score in
-one script; here reading knows no model, encoding no benchmark (`negscale.benchmarks.encoding`), scoring neither.
+A file is read into one table, an item a row (`ITEM`), whatever the benchmark. Few tasks cover them all: choose a text,
+choose a region, retrieve, tell two images and two texts apart, classify, and probe (classify by many attributes). The
+released evaluators each read, encode and score in one script; here reading knows no model, encoding no benchmark
+(`negscale.benchmarks.encoding`), scoring neither.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from negscale.core.errors import ConfigError
 from negscale.questions.table import Questions
 from negscale.storage.folder import open_folder
 
-Task = Literal["choose_text", "choose_region", "retrieve", "two_by_two"]
+Task = Literal["choose_text", "choose_region", "retrieve", "two_by_two", "classify", "probe"]
 ITEM = pa.schema([
     ("id", pa.string()),
-    ("images", pa.list_(pa.string())),  # one, or two of a 2 x 2 group; references, not yet found on a disk
+    ("images", pa.list_(pa.string())),  # one, two of a 2 x 2 group, none of a class; references, not yet found on a disk
     ("boxes_xywh_px", pa.list_(pa.list_(pa.float64()))),  # candidates of choose_region; null elsewhere
     ("texts", pa.list_(pa.string())),  # options, the expression, the captions of an image, or the two captions of a group
     ("answer", pa.int16()),  # index of the right text or box; null where the task has none
@@ -53,6 +54,7 @@ class ReleasedBenchmark:
     released_tie: Literal["first", "lose"] = "first"  # what the released scorer does with equal scores of two texts
     several: bool = False  # made of several files, all of which are read
     binary: bool = False  # the file is not text: `read` opens it itself
+    paper: str = ""  # citation; "" of our own sets
 
     def items(self, *paths: str) -> Reading:
         """The items of the files, in their order. Raises ConfigError for files of another shape, naming file and place."""

@@ -1,8 +1,8 @@
-"""All released benchmarks of a root on one dual encoder: read, find, encode once, score, set beside the controls.
+"""All released benchmarks of a root on one dual encoder: read, find, score, set beside the controls.
 
 Five repositories each do this for their own benchmark (NegBench, NegationCLIP, VALSE, SugarCrepe, CoN-CLIP). What differs is in
-the parts; this is their order. Nothing is lost in between: what a root lacks, what was noticed in a file, images that are
-not there, texts that the model cut and vectors that are not finite are all in the result.
+the parts; this is their order, before and after the encoding. Nothing is lost in between: what a root lacks, what was
+noticed in a file, images that are not there, texts that the model cut and vectors that are not finite are all in the result.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ import pyarrow as pa
 
 from negscale.benchmarks.catalogue import Absent, survey
 from negscale.benchmarks.controls import Controls, blind_controls, with_other_images
-from negscale.benchmarks.embeddings import EmbeddingStore
-from negscale.benchmarks.encoding import Encoded, encode, wanted
+from negscale.benchmarks.encoding import Vectors, wanted
 from negscale.benchmarks.evaluation import Score
 from negscale.benchmarks.evaluation import score as figures_of
 from negscale.benchmarks.figures import metrics_of
 from negscale.benchmarks.found_images import ImageIndex, Located, locate
 from negscale.benchmarks.released import Reading, ReleasedBenchmark
-from negscale.benchmarks.scoring import score
-from negscale.core.backend import DualEncoder
+from negscale.benchmarks.scoring import Ranker, score
 from negscale.core.benchmark import Estimate
 from negscale.core.errors import ConfigError, PlanError
-from negscale.datasets.images import ImageReader
 from negscale.metrics.paired import Difference
+from negscale.metrics.ranking import rank
 from negscale.questions.lexicon import ANNOTATED, Lexicon
 
 
@@ -38,6 +36,7 @@ class Prepared:
     reading: Reading
     located: Located
     unread: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()  # of the files that were read
 
 
 @dataclass(frozen=True)
@@ -68,41 +67,42 @@ def prepare(
 ) -> Survey:  # fmt: skip
     """Read every benchmark of the data root and find its images below the image root.
 
-    A benchmark whose images are another split is refused and said; one that was asked for by name raises ConfigError.
+    A benchmark whose file cannot be read, or whose images are another split, is refused and said; one that was asked for by
+    name raises ConfigError.
     """
     present, absent = survey(data_root, names)
     index = ImageIndex.of(image_root)
     prepared: list[Prepared] = []
     refused: dict[str, str] = {}
     for found in present:
-        reading = found.benchmark.items(*found.paths)
         try:
+            reading = found.benchmark.items(*found.paths)
             located = locate(reading.items, index, found.benchmark.images, allow_missing=allow_missing)
         except ConfigError as error:
             if names:
                 raise
             refused[found.benchmark.name] = str(error)
         else:
-            prepared.append(Prepared(found.benchmark, reading, located, found.unread))
+            prepared.append(Prepared(found.benchmark, reading, located, found.unread, found.paths))
     return Survey(tuple(prepared), tuple(absent), refused)
 
 
-def encode_all(
-    encoder: DualEncoder, prepared: Sequence[Prepared], image_root: str, store_root: str
-) -> Encoded:  # fmt: skip
-    """Vectors of the union of all benchmarks' pictures and texts."""
-    pictures, texts = wanted(one.located.items for one in prepared)
-    return encode(encoder, pictures, texts, ImageReader(image_root), EmbeddingStore(store_root, encoder.id))
+def evaluate(
+    one: Prepared, vectors: Vectors, *, blind: Controls | None = None, lexicon: Lexicon = ANNOTATED, seed: int = 0,
+    ranker: Ranker = rank,
+) -> Evaluated:  # fmt: skip
+    """Score one benchmark. Pure: the same items and vectors give the same result.
 
-
-def evaluate(one: Prepared, encoded: Encoded, *, lexicon: Lexicon = ANNOTATED, seed: int = 0) -> Evaluated:
-    """Score one benchmark. Pure: the same items and vectors give the same result."""
-    benchmark, items, vectors = one.benchmark, one.located.items, encoded.vectors
-    rows = score(benchmark, items, vectors)
+    blind: its `blind_controls`, computed here when not given: they are the same for every model. ranker: ranks what is
+    retrieved.
+    """
+    benchmark, items = one.benchmark, one.located.items
+    rows = score(benchmark, items, vectors, ranker)
     metrics = metrics_of(benchmark.task, seed)
     typed = benchmark.task != "retrieve" and any(items["type"].to_pylist())
     figures = tuple(figures_of(rows, metrics, "type" if typed else ""))
-    blind = blind_controls(benchmark.task, items, benchmark.name, lexicon, seed)
+    if blind is None:
+        blind = blind_controls(benchmark.task, items, benchmark.name, lexicon, seed)
     controls, skipped = blind.estimates(seed), dict(blind.skipped)
     if benchmark.task in ("choose_text", "choose_region"):
         try:
@@ -112,11 +112,10 @@ def evaluate(one: Prepared, encoded: Encoded, *, lexicon: Lexicon = ANNOTATED, s
             skipped["the model, other images"] = str(error)
     credit = rows["credit"].to_numpy(zero_copy_only=False) if "credit" in rows.column_names else None
     gain = None if credit is None else blind.gain(credit, seed)
-    return Evaluated(benchmark, rows, figures, blind, controls, gain, _notes(one, items, encoded), skipped)
+    return Evaluated(benchmark, rows, figures, blind, controls, gain, _notes(one, items, vectors), skipped)
 
 
-def _notes(one: Prepared, items: pa.Table, encoded: Encoded) -> dict[str, int]:
-    vectors = encoded.vectors
+def _notes(one: Prepared, items: pa.Table, vectors: Vectors) -> dict[str, int]:
     pictures, texts = wanted([items])
     notes = {
         **one.reading.notes, "images not found": one.located.missing, "files not read": len(one.unread),

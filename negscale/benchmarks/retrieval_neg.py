@@ -53,27 +53,33 @@ def captions_of(cell: str, where: str) -> list[str]:
     return texts
 
 
+PAPER = "NegBench: Alhamoud et al., arXiv 2501.09425, CVPR 2025"
 RETRIEVAL_COCO = ReleasedBenchmark(
     "negbench/retrieval-coco", "5,000 COCO val2017 images, 25,014 captions", "retrieve",
     ("*COCO_val_retrieval.csv", "*coco_retrieval.csv"), "COCO val2017", f"{_CSV}; images: cocodataset.org, val2017", read,
+    paper=PAPER,
 )  # fmt: skip
 RETRIEVAL_NEG_COCO = ReleasedBenchmark(
     "negbench/retrieval-neg-coco", "5,000 COCO val2017 images, 25,014 captions with a denial", "retrieve",
     ("*COCO_val_negated_retrieval*rephrased*.csv", "*coco_negated_retrieval.csv"), "COCO val2017",
     f"{_CSV}; images: cocodataset.org, val2017", read, (_LONG,),
+    paper=PAPER,
 )  # fmt: skip
 RETRIEVAL_NEG_COCO_TEMPLATED = ReleasedBenchmark(
     "negbench/retrieval-neg-coco-templated", "the same with templates instead of rewriting", "retrieve",
     ("*COCO_val_negated_retrieval*template*.csv", "*coco_negated_retrieval_template.csv"), "COCO val2017",
     f"{_CSV}; images: cocodataset.org, val2017", read,
+    paper=PAPER,
 )  # fmt: skip
 RETRIEVAL_MSRVTT = ReleasedBenchmark(
     "negbench/retrieval-msrvtt", "1,000 MSR-VTT clips, one caption each", "retrieve",
     ("*msr_vtt_retrieval*.csv", "*msrvtt_retrieval*.csv"), "MSR-VTT test clips (1k-A)", f"{_CSV}; clips: MSR-VTT's own site",
     read,
+    paper=PAPER,
 )  # fmt: skip
 RETRIEVAL_NEG_MSRVTT = ReleasedBenchmark(
     "negbench/retrieval-neg-msrvtt", "1,000 MSR-VTT clips, one caption with a denial each", "retrieve",
     ("*msr_vtt_negated_retrieval*.csv", "*msrvtt_negated_retrieval*.csv"), "MSR-VTT test clips (1k-A)",
     f"{_CSV}; clips: MSR-VTT's own site", read,
+    paper=PAPER,
 )  # fmt: skip

@@ -6,11 +6,13 @@ row that lacks a vector has nulls and counts as missing; the released evaluators
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from negscale.benchmarks.classifying import class_table
 from negscale.benchmarks.encoding import Vectors, pictures_of
 from negscale.benchmarks.released import ReleasedBenchmark
 from negscale.metrics.grounding import grounding_credit, released_grounding
@@ -24,6 +26,8 @@ from negscale.metrics.multiple_choice import (
 )
 from negscale.metrics.ranking import Ranks, rank
 
+# (queries float32[n, d], items float32[m, d], right items of each query) -> ranks, as `negscale.metrics.ranking.rank`
+Ranker: TypeAlias = Callable[[np.ndarray, np.ndarray, Sequence[Sequence[int]]], Ranks]
 _COMMON = [("id", pa.string()), ("image_id", pa.string()), ("type", pa.string()), ("group", pa.string())]
 CHOICE_SCORE = pa.schema([
     *_COMMON, ("scores", pa.list_(pa.float64())), ("answer", pa.int16()),
@@ -42,12 +46,17 @@ RANK_SCORE = pa.schema([
 ])  # fmt: skip
 
 
-def score(benchmark: ReleasedBenchmark, items: pa.Table, vectors: Vectors) -> pa.Table:
-    """One row an item (of retrieval: one a caption and one an image), `CHOICE_SCORE`, `GROUP_SCORE` or `RANK_SCORE`."""
+def score(benchmark: ReleasedBenchmark, items: pa.Table, vectors: Vectors, ranker: Ranker = rank) -> pa.Table:
+    """One row an item (of retrieval: one a caption and one an image), `CHOICE_SCORE`, `GROUP_SCORE`, `RANK_SCORE` or
+    `CLASS_SCORE`."""
     if benchmark.task == "choose_text":
         scores, valid = text_scores(items, vectors)
         return choice_table(items, scores, valid, benchmark.released_tie)
-    scorers = {"choose_region": _regions, "two_by_two": _groups, "retrieve": _ranks}
+    if benchmark.task == "retrieve":
+        return _ranks(items, vectors, ranker)
+    if benchmark.task in ("classify", "probe"):
+        return class_table(items, vectors)
+    scorers = {"choose_region": _regions, "two_by_two": _groups}
     return scorers[benchmark.task](items, vectors)
 
 
@@ -107,6 +116,11 @@ def _groups(items: pa.Table, vectors: Vectors) -> pa.Table:
     pictures = vectors.pictures([picture for row in pictures_of(items) for picture in row]).reshape(-1, 2)
     texts = vectors.texts([text for row in items["texts"].to_pylist() for text in row]).reshape(-1, 2)
     scores = pair_scores(vectors, pictures.repeat(2, axis=1).ravel(), np.tile(texts, 2).ravel()).reshape(-1, 2, 2)
+    return group_table(items, scores)
+
+
+def group_table(items: pa.Table, scores: np.ndarray) -> pa.Table:
+    """`GROUP_SCORE` rows of items of two_by_two, whatever scored them. scores: float[n, 2, 2], image by caption, NaN = missing."""
     shared, strict = group_scores(scores), released_group_scores(scores)
 
     def columns(found: GroupScores, prefix: str) -> dict[str, np.ndarray]:
@@ -116,7 +130,7 @@ def _groups(items: pa.Table, vectors: Vectors) -> pa.Table:
     return _table(GROUP_SCORE, items, scores=flat, **columns(shared, ""), **columns(strict, "released_"))
 
 
-def _ranks(items: pa.Table, vectors: Vectors) -> pa.Table:
+def _ranks(items: pa.Table, vectors: Vectors, ranker: Ranker) -> pa.Table:
     """Both directions over the images and captions that have vectors; the others' rows are -1 and in nobody's way."""
     captions = items["texts"].to_pylist()
     owner = np.repeat(np.arange(len(captions)), [len(row) for row in captions])
@@ -132,8 +146,8 @@ def _ranks(items: pa.Table, vectors: Vectors) -> pa.Table:
         both = [_spread(None, said, len(texts)), _spread(None, shown, len(captions))]
     else:
         images, words = vectors.picture_vectors[pictures[shown]], vectors.text_vectors[texts[said]]
-        by_text = rank(words, images, [[image_place[int(owner[text])]] for text in said])
-        both = [_spread(by_text, said, len(texts)), _spread(rank(images, words, positives), shown, len(captions))]
+        by_text = ranker(words, images, [[image_place[int(owner[text])]] for text in said])
+        both = [_spread(by_text, said, len(texts)), _spread(ranker(images, words, positives), shown, len(captions))]
     flat = [text for row in captions for text in row]
     tables = []
     for direction, rows, ranks in (

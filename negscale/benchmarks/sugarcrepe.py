@@ -21,8 +21,10 @@ def read(path: str, text: str) -> Iterable[Mapping[str, Any]]:
     return choice_rows(questions, [kind] * len(questions))
 
 
+PAPER = "SugarCrepe: Hsieh et al., arXiv 2306.14610, NeurIPS 2023"
 SUGARCREPE = ReleasedBenchmark(
     "sugarcrepe", "7,512 pairs of a caption and a changed one on COCO val2017", "choose_text",
     ("sugarcrepe_*.json", "sugarcrepe/*.json", "sugar-crepe/*.json"), "COCO val2017",
     "JSON: repository RAIVNLab/sugar-crepe, folder data; images: cocodataset.org, val2017", read, released_tie="lose", several=True,
+    paper=PAPER,
 )  # fmt: skip

@@ -8,13 +8,13 @@ scoring a benchmark with it leaves those images out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
 
-from negscale.backends.negation_scoring import ProjectionConfig, RepulsionConfig, turned
+from negscale.backends.negation_scoring import ProjectionConfig, RepulsionConfig, needed_texts, turned
 from negscale.benchmarks.encoding import Vectors
 from negscale.benchmarks.scoring import choice_table, text_scores
 from negscale.core.errors import PlanError
@@ -77,10 +77,18 @@ def tune(scoring: RepulsionConfig | ProjectionConfig, items: pa.Table, vectors: 
 def with_scoring(vectors: Vectors, items: pa.Table, scoring: RepulsionConfig | ProjectionConfig) -> Vectors:
     """The vectors with the items' texts turned away from what they deny; pictures as they are.
 
-    Raises PlanError when a text that is needed has no plain vector.
+    A text is missing when one that it needs could not be encoded. Raises PlanError when one that it needs was never asked
+    for.
     """
     texts = sorted({text for row in items["texts"].to_pylist() for text in row})
     known = [text for text in texts if text in vectors.text_rows]
+    broken = {thing for thing in vectors.faults if isinstance(thing, str)}
+    faults = dict(vectors.faults)
+    if broken:
+        for text in known:
+            if lost := broken.intersection(needed_texts([text], scoring)):
+                faults[text] = vectors.faults[min(lost)]
+        known = [text for text in known if text not in faults]
 
     def embed(asked: Sequence[str]) -> np.ndarray:
         rows = vectors.texts(asked)
@@ -89,6 +97,5 @@ def with_scoring(vectors: Vectors, items: pa.Table, scoring: RepulsionConfig | P
         return vectors.text_vectors[rows]
 
     rows = {text: at for at, text in enumerate(known)}
-    if not known:
-        return vectors
-    return Vectors(vectors.picture_rows, rows, vectors.picture_vectors, turned(known, embed, scoring), vectors.faults)
+    found = turned(known, embed, scoring) if known else vectors.text_vectors[:0]
+    return replace(vectors, text_rows=rows, text_vectors=found, faults=faults)

@@ -52,8 +52,10 @@ def _rows(path: str, text: str) -> Iterable[Mapping[str, Any]]:
     return content
 
 
+PAPER = "form and scores of Winoground: Thrush et al., arXiv 2204.03162, CVPR 2022"
 TWO_BY_TWO = ReleasedBenchmark(
     "two-by-two", "two images, two captions: text, image and group score", "two_by_two",
     ("*two_by_two*.csv", "*two_by_two*.jsonl", "winoground*.jsonl"), "those that the file names",
     "any file with the columns image_a, image_b, caption_a, caption_b", read,
+    paper=PAPER,
 )  # fmt: skip

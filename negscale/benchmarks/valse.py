@@ -29,17 +29,21 @@ def read_validated(path: str, text: str) -> Iterable[Mapping[str, Any]]:
     return choice_rows(parse_pairs_json(text, path, validated=True))
 
 
+PAPER = "VALSE: Parcalabescu et al., arXiv 2112.07566, ACL 2022"
 EXISTENCE = ReleasedBenchmark(
     "valse/existence", "534 pairs on whether something is there, all of them", "choose_text",
     ("valse*existence.json", "existence.json"), "Visual7W", _GET, read,
     ("29 of 534 items failed VALSE's own validation",), released_tie="lose",
+    paper=PAPER,
 )  # fmt: skip
 EXISTENCE_VALIDATED = ReleasedBenchmark(
     "valse/existence-validated", "the 505 of them that annotators confirmed", "choose_text",
     ("valse*existence.json", "existence.json"), "Visual7W", _GET, read_validated, released_tie="lose",
+    paper=PAPER,
 )  # fmt: skip
 PIECES = ReleasedBenchmark(
     "valse/pieces", "VALSE's other pieces, by phenomenon, confirmed items", "choose_text",
     ("valse_[!e]*.json", "valse/[!e]*.json"), "COCO, SWiG, VisDial, Visual7W", _GET, read_validated,
     released_tie="lose", several=True,
+    paper=PAPER,
 )  # fmt: skip

@@ -6,7 +6,9 @@ import difflib
 
 from negscale.core.errors import ConfigError
 from negscale.pipelines import (
+    answers,
     chexpert_binary,
+    embed,
     fetch,
     hardneg_syn,
     negationclip,
@@ -16,13 +18,14 @@ from negscale.pipelines import (
     negrefcocog,
     nein,
     nein_eval,
+    ranking,
 )
 from negscale.pipelines.recipe import Recipe
 
 _ALL = (
     negationclip.P1, negationclip_p2.P2, *negbench.RECIPES, negrefcocog.NEGREFCOCOG, chexpert_binary.CHEXPERT_BINARY,
     fetch.FETCH, *nein.RECIPES, nein_eval.NEIN_EVAL, hardneg_syn.HARDNEG_SYN,
-    *negbench_video.RECIPES,
+    *negbench_video.RECIPES, embed.EMBED, ranking.RANKING, answers.ANSWERS,
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 

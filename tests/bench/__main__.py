@@ -6,7 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import control_plane, edits, fetch, fraction_of_ideal, p1_cpu, planning, scan, vllm
+from tests.bench import (
+    control_plane,
+    edits,
+    evaluation,
+    fetch,
+    fraction_of_ideal,
+    p1_cpu,
+    planning,
+    scan,
+    training,
+    vllm,
+)
 from tests.bench.legs import LegError, NotHereError
 from tests.bench.report import Bench
 
@@ -18,6 +29,8 @@ BENCHES = {
     "fraction_of_ideal": fraction_of_ideal,
     "fetch": fetch,
     "edits": edits,
+    "evaluation": evaluation,
+    "training": training,
     "vllm": vllm,
 }
 

@@ -9,10 +9,15 @@ import pytest
 
 from negscale.backends.dual_encoders import OpenClipEncoderConfig
 from negscale.benchmarks.catalogue import RELEASED
+from negscale.benchmarks.encoding import read_vectors, things_of, wanted
 from negscale.benchmarks.figures import metrics_of
 from negscale.benchmarks.reference import parse_references, references
-from negscale.benchmarks.released_run import encode_all, evaluate, prepare
+from negscale.benchmarks.released_run import evaluate, prepare
+from negscale.benchmarks.suite_config import SuiteConfig
 from negscale.core.errors import ConfigError
+from negscale.core.runtime import RuntimeConfig
+from negscale.datasets.images import ImageReader
+from negscale.suite import embed, store_of
 from tests.unit.backends.made_vision import make_open_clip
 
 
@@ -21,7 +26,8 @@ def test_every_benchmark_with_photographs_is_scored(shared_data: Path, tmp_path:
     pytest.importorskip("open_clip")
     pytest.importorskip("sklearn")
     name, path = make_open_clip(tmp_path)
-    encoder = OpenClipEncoderConfig(model=name, path=str(path)).build()
+    encoder = OpenClipEncoderConfig(model=name, path=str(path))
+    runtime = RuntimeConfig(executor="local", run_root=str(tmp_path))
     images = str(shared_data / "coco")
     survey = prepare(str(shared_data / "bench"), images)
     assert not survey.refused
@@ -29,10 +35,16 @@ def test_every_benchmark_with_photographs_is_scored(shared_data: Path, tmp_path:
         "negbench/mcq-coco", "negbench/retrieval-coco", "negbench/retrieval-neg-coco",
         "negbench/retrieval-neg-coco-templated", "negrefcocog", "sugarcrepe", "valse/pieces",
     }  # fmt: skip
-    encoded = encode_all(encoder, survey.prepared, images, str(tmp_path / "store"))
+    config = SuiteConfig(data_root=str(shared_data / "bench"), models={"m": encoder}, runtime=runtime)
+    store = store_of(encoder, config.store_root)
+    things = things_of(*wanted(one.located.items for one in survey.prepared), ImageReader(images))
+    manifest = embed(encoder, things, store, images, config)
+    assert manifest is not None
+    vectors = read_vectors(store, things)
     alone = sum(len({p for row in one.located.items["images"].to_pylist() for p in row}) for one in survey.prepared)
-    assert encoded.new_pictures < alone / 3  # what is reused
-    results = {one.benchmark.name: evaluate(one, encoded) for one in survey.prepared}
+    assert manifest.rows_kept == manifest.rows_read == len(things.ids)
+    assert len(set(things.pictures.values())) < alone / 3  # what is reused
+    results = {one.benchmark.name: evaluate(one, vectors) for one in survey.prepared}
     for result in results.values():
         for figure in result.figures:
             assert figure.estimate.missing == 0, result.notes
@@ -46,7 +58,8 @@ def test_every_benchmark_with_photographs_is_scored(shared_data: Path, tmp_path:
     assert {"type prior", "caption-only regression", "second longest", "the model, other images"} <= set(mcq.controls)
     assert mcq.gain is not None
     assert mcq.gain[1].value == pytest.approx(figure.estimate.value - mcq.controls[mcq.gain[0]].value)
-    again = evaluate(survey.prepared[0], encode_all(encoder, survey.prepared, images, str(tmp_path / "store")))
+    assert embed(encoder, things, store, images, config) is None
+    again = evaluate(survey.prepared[0], read_vectors(store, things))
     assert again.rows.equals(results[again.benchmark.name].rows)
     with pytest.raises(ConfigError, match="another split"):
         prepare(str(shared_data / "bench"), str(shared_data / "coco/train2017"), ["negbench/mcq-coco"])
