@@ -129,6 +129,7 @@ REFUSED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_bfloat16_is_that_of_ddp_and_float64_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")

@@ -243,6 +243,7 @@ WORKERS = """
 """
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_does(made: dict[str, str], tmp_path: Path) -> None:
     run_workers(2, WORKERS, str(tmp_path), json.dumps(made))  # batches of 5: 3 rows and 2
     alone = config(made, tmp_path / "alone", precision="float64")
@@ -250,7 +251,7 @@ def test_two_workers_learn_what_one_does(made: dict[str, str], tmp_path: Path) -
     expected, found = final(alone), final(config(made, tmp_path / "pair", precision="float64"))
     worst = max(float((found[n] - expected[n]).abs().max() / expected[n].abs().max().clamp(min=1e-9)) for n in expected)
     print(f"2 workers beside 1: relative {worst:.1e}")
-    assert worst < 1e-6
+    assert worst < 1e-5  # the frozen towers stay in float32, whose last bits depend on how a batch is cut
 
 
 def test_precomputed_latents_are_those_of_the_pixels(made: dict[str, str], tmp_path: Path) -> None:
@@ -266,6 +267,7 @@ def test_precomputed_latents_are_those_of_the_pixels(made: dict[str, str], tmp_p
     assert data.rows.vectors[BEFORE].read(0, data.rows.parts[0].shard).shape == (9, 4 * 16 * 16)
 
 
+@pytest.mark.slow
 def test_activations_computed_twice_give_the_same(made: dict[str, str], tmp_path: Path) -> None:
     plain, twice = (
         config(made, tmp_path / str(on), epochs=1, runtime={"gradient_checkpointing": on}) for on in (False, True)
