@@ -68,7 +68,9 @@ class DeepSpeedEngine:
         # it prints; stdout is for results
         with contextlib.redirect_stdout(sys.stderr), _scalars_sent(self._module, self.world):
             self._engine, self._optimiser, _, _ = deepspeed.initialize(
-                model=self._module, optimizer=self._adam, config=deepspeed_config.completed(found, None if plain else max_grad_norm),
+                model=self._module,
+                optimizer=self._adam,
+                config=deepspeed_config.completed(found, None if plain else max_grad_norm),
             )
         self._parts = _Partitions(self._optimiser, self._named) if self._optimiser is not self._adam else None
 

@@ -76,6 +76,7 @@ def test_normalised_latents_decode_to_the_same_pictures() -> None:
     assert latents.std().item() == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_one_editor_and_pausing_changes_nothing(tmp_path: Path) -> None:
     editor.train(tmp_path / "whole", 0, None, FEW, ROUNDS)
     pauses = 0
