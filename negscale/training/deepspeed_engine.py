@@ -65,12 +65,11 @@ class DeepSpeedEngine:
         self._clamp = clamp_logit_scale
         self._module: nn.Module = _Mixed(encoder, device) if precision == "bfloat16" else encoder
         self._adam = torch.optim.AdamW(adam_groups(self._named, table, adam), lr=0.0, betas=adam.betas, eps=adam.eps)
+        options = deepspeed_config.completed(found, None if plain else max_grad_norm)
         # it prints; stdout is for results
         with contextlib.redirect_stdout(sys.stderr), _scalars_sent(self._module, self.world):
             self._engine, self._optimiser, _, _ = deepspeed.initialize(
-                model=self._module,
-                optimizer=self._adam,
-                config=deepspeed_config.completed(found, None if plain else max_grad_norm),
+                model=self._module, optimizer=self._adam, config=options
             )
         self._parts = _Partitions(self._optimiser, self._named) if self._optimiser is not self._adam else None
 
