@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from negscale.core.arrow import compute as pc
 from negscale.core.errors import FatalError, IllModelError
+from negscale.core.rng import seed_for
 from negscale.core.schema import FAULT, REJECTION
 
 Row: TypeAlias = Mapping[str, Any]
 WAKE = "_wake"  # in a retry: the index of the step at which a quarantined row runs again; dropped at the commit
+TRIED = "_tried"  # in a retry: which one it is, from 1: a stage that draws then draws anew; dropped at the commit
 ILL_FROM_ROWS = 16  # fewer rows that all break alike may be chance; this many blame the model
 
 
@@ -84,6 +86,16 @@ class Stage(ABC):
         """Once, before the worker goes."""
 
 
+def row_seed(seed: int, row: Row, *keys: str | int) -> int:
+    """The seed of a row for `keys` (stage, attempt); in a retry it is another one than before, and the same on every cluster.
+
+    >>> row_seed(0, {"id": "r"}, "s", 2) == seed_for(0, "r", "s", 2) != row_seed(0, {"id": "r", TRIED: 1}, "s", 2)
+    True
+    """
+    tried = row.get(TRIED) or 0
+    return seed_for(seed, row["id"], *((tried,) if tried else ()), *keys)
+
+
 def healthy_mask(table: pa.Table, step: int = 0) -> pa.Array:
     """bool[N]: the rows that step number `step` is to process."""
     mask = pc.and_(pc.is_null(table["rejection"]), pc.is_null(table["quarantine"]))
@@ -104,7 +116,7 @@ def apply_stage(stage: Stage, table: pa.Table, step: int = 0) -> pa.Table:
     }
     outcomes: list[Outcome] = []
     if live:
-        names = list(dict.fromkeys(["id", *stage.reads.names]))
+        names = list(dict.fromkeys(["id", *stage.reads.names, *({TRIED} & set(table.column_names))]))
         rows = table.select(names).take(pa.array(live, pa.int64())).to_pylist()
         size = max(1, stage.resources.batch_rows)
         for start in range(0, len(rows), size):

@@ -11,7 +11,7 @@ import pyarrow as pa
 from negscale.core.pipeline import Pipeline, PipelineFactory, Shard, conform
 from negscale.core.runtime import RuntimeConfig
 from negscale.core.schema import ENVELOPE, extend
-from negscale.core.stage import WAKE, set_column
+from negscale.core.stage import TRIED, WAKE, set_column
 from negscale.storage.parts import Commit, read_commit, read_part
 from negscale.storage.run_folder import IndexReader, RunFolder
 
@@ -97,6 +97,7 @@ class ShardReader:
                 wake[i], faults[i] = self._pipeline.step_number(fault["stage"]), None
         table = set_column(table, ENVELOPE.field("quarantine"), pa.array(faults, ENVELOPE.field("quarantine").type))
         table = set_column(table, pa.field(WAKE, pa.int64()), wake)
+        table = set_column(table, pa.field(TRIED, pa.int64()), [task.generation] * len(table))
         if fresh:
             table = self._reread(task, table, fresh)
         return table, before.rows_read
@@ -105,6 +106,7 @@ class ShardReader:
         """Rows that broke while being read come from the source anew."""
         rows = conform(self._fresh(task), table.schema)
         rows = set_column(rows, pa.field(WAKE, pa.int64()), [0] * len(rows))
+        rows = set_column(rows, pa.field(TRIED, pa.int64()), [task.generation] * len(rows))
         picked = [i for i, row_id in enumerate(rows["id"].to_pylist()) if row_id in at]
         if len(picked) != len(at):  # the source names them otherwise by now: keep what there is
             return table

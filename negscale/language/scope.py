@@ -46,9 +46,9 @@ _CLAUSE_BREAKS: Final = word_set(
     "but while whilst although though yet so because if when where whereas unless until as & plus"
 )
 _RELATIVES: Final = frozenset({"that", "which", "who", "whose", "where"})
-_EXCEPTIONS: Final = frozenset({"except", "excepting", "but", "besides", "save", "beyond"})
+EXCEPTIONS: Final = frozenset({"except", "excepting", "but", "besides", "save", "beyond"})
 # Cues that may be cancelled by a "not" or "no" before them: "not without a hat" states the hat.
-_CANCELLABLE: Final = word_set(
+CANCELLABLE: Final = word_set(
     "without lacking missing absent devoid empty free unoccupied deserted vacant uninhabited invisible lack lacks"
 )
 _SEEN: Final = word_set("seen found shown pictured depicted spotted displayed featured visible present")
@@ -93,7 +93,7 @@ def _find_cues(tokens: Sequence[Token], keep_double: bool) -> list[tuple[int, Cu
             continue
         if found and not keep_double and _is_cancelled(tokens, found[-1], at, cue):
             found.pop()
-        elif not (cue.words[0] in _EXCEPTIONS and found and _same_clause(tokens, found[-1][0], at)):
+        elif not (cue.words[0] in EXCEPTIONS and found and _same_clause(tokens, found[-1][0], at)):
             found.append((at, cue))
         at += len(cue.words)
     return found
@@ -102,7 +102,7 @@ def _find_cues(tokens: Sequence[Token], keep_double: bool) -> list[tuple[int, Cu
 def _is_cancelled(tokens: Sequence[Token], previous: tuple[int, Cue], at: int, cue: Cue) -> bool:
     """Whether the cue before makes a double negation with the one at ``at``: "not without", "no lack of", "never empty"."""
     before, previous_cue = previous
-    if previous_cue.form not in ("not", "never", "no", "none") or not _CANCELLABLE & set(cue.words):
+    if previous_cue.form not in ("not", "never", "no", "none") or not CANCELLABLE & set(cue.words):
         return False
     between = tokens[before + len(previous_cue.words) : at]
     if previous_cue.form == "no" and cue.words[0] not in ("lack", "absence"):
@@ -208,7 +208,7 @@ def _scan_right(
         elif token.lower in _RELATIVES and token.pos == "PRON":
             if seen_noun or seen_verb:
                 break
-        elif token.lower == "as" or token.lower in _EXCEPTIONS:
+        elif token.lower == "as" or token.lower in EXCEPTIONS:
             if j > start:
                 break
         elif token.pos == "PREP":

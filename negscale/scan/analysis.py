@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from negscale.language.cues import CUES, PSEUDO_CUES, Cue, match_cue, pseudo_cue_length
-from negscale.language.scope import negated_spans
+from negscale.language.scope import CANCELLABLE, EXCEPTIONS, negated_spans
 from negscale.language.tokens import lower_words, tokenise
 
 Group = Literal["explicit", "implicit"]
@@ -125,8 +125,8 @@ def analyse(caption: str) -> Analysis:
         hit, length = _cue_at(words, at)
         if hit is None:
             continue
-        # a second cue may be cancelled by the first or belong to it: that takes parts of speech
-        if hits and (hit.group == "implicit" or hit.name in ("without", "w/o")):
+        # cancelled by the cue before, or an exception from it: that takes parts of speech
+        if hits and _may_depend(words[at : at + length], hits[-1]):
             return analyse_slowly(caption)
         hits.append(hit)
         done = at + length
@@ -144,6 +144,10 @@ def first_finding(words: Sequence[str]) -> tuple[Group | Literal["look-alike"], 
         return "unclear" if skip < 0 else ("look-alike", _shown(words[:skip]))
     hit, _ = _cue_at(words, 0)
     return None if hit is None else (hit.group, hit.name)
+
+
+def _may_depend(cue: Sequence[str], before: Hit) -> bool:
+    return cue[0] in EXCEPTIONS or (before.group == "explicit" and not CANCELLABLE.isdisjoint(cue))
 
 
 @lru_cache(maxsize=1 << 15)
@@ -166,9 +170,10 @@ def _cue_at(words: Sequence[str], at: int) -> tuple[Hit | None, int]:
 
 def _look_alike(words: Sequence[str], at: int) -> int:
     """Number of words of the look-alike at `at`; 0 for none, -1 where only the language package can tell."""
-    after = words[at + 1 : at + 3]
-    if words[at] in _BEFORE_NUMBERS and after and (after[0][0].isdigit() or after[0] == "."):
-        return -1
+    if words[at] in _BEFORE_NUMBERS:
+        after = next((word for word in words[at + 1 : at + 3] if word != "."), "")
+        if after[:1].isdigit():
+            return -1
     for phrase in _PSEUDO[words[at]]:
         if "*" in phrase:
             if not _SIGNS.isdisjoint(words[at + 2 : at + 8]):

@@ -1,11 +1,8 @@
-"""A column of captions as bytes: what the vectorised passes of a scan work on, and how many words it has.
-
-A pass of numpy over bytes costs a hundredth of one of a regular expression, so that words are counted by arithmetic on the
-bytes, and only captions beyond ASCII by an expression.
-"""
+"""A column of captions as bytes: what the vectorised passes of a scan work on."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +11,10 @@ import pyarrow as pa
 
 from negscale.core.arrow import compute as pc
 
-_WORDS_RE = r"[\pL\pN]+(?:['\x{2019}-][\pL\pN]+)*"
-_BLOCK_BYTES = 1 << 19  # of text at a time: with what is made from it, a core's cache
+# the same words, but for letters that one of the two Unicode tables is too old for
+_WORDS_RE = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_WORDS_RE2 = r"[\pL\pN]+(?:['\x{2019}-][\pL\pN]+)*"
+_MANY = 2000  # from here on Arrow's is faster: it takes milliseconds to be compiled, at every call
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,8 @@ class Column:
     def of(cls, captions: pa.Array) -> Column:
         """Without a copy of the text."""
         text, offsets = bytes_of(captions)
+        if not len(text) or text.max() < 128:
+            return cls(captions, text, offsets, np.empty(0, np.int64))
         at = np.flatnonzero(text > 127)
         if len(at) < len(captions):
             return cls(captions, text, offsets, rows_at(at, offsets))
@@ -57,39 +58,13 @@ def bytes_of(captions: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def rows_at(places: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """The captions that hold the bytes at `places` (ascending), each once, ascending."""
-    return np.unique(np.searchsorted(offsets, places, "right") - 1)
+    rows = np.searchsorted(offsets, places, "right") - 1
+    return rows[np.diff(rows, prepend=-1) > 0]
 
 
-def count_words(column: Column) -> int:
-    """Words in all captions: runs of letters and digits, with ' and - inside. "isn't" is one word."""
-    total = _count_ascii(column.text, column.offsets)
-    if len(column.other):  # there the bytes say nothing about letters
-        rows = column.captions.take(pa.array(column.other))
-        total += int(pc.sum(pc.count_substring_regex(rows, _WORDS_RE)).as_py()) - _count_ascii(*bytes_of(rows))
-    return total
-
-
-def _count_ascii(text: np.ndarray, offsets: np.ndarray) -> int:
-    """Words of all captions; bytes beyond ASCII are no letters."""
-    total, first, count = 0, 0, len(offsets) - 1
-    while first < count:  # whole captions, about a block of bytes
-        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK_BYTES, "right")) - 1
-        last = min(max(last, first + 1), count)
-        total += _count_block(text[offsets[first] : offsets[last]], offsets[first:last] - offsets[first])
-        first = last
-    return total
-
-
-def _count_block(text: np.ndarray, starts: np.ndarray) -> int:
-    """Words of the captions that lie end to end in `text` (uint8[bytes]) and begin at `starts`."""
-    if not len(text):
-        return 0
-    # arithmetic that wraps around at 256
-    letters = ((text | np.uint8(32)) - np.uint8(ord("a")) < 26) | (text - np.uint8(ord("0")) < 10)
-    runs = np.count_nonzero(letters[1:] > letters[:-1]) + int(letters[0])
-    inner = starts[(starts > 0) & (starts < len(text))]
-    inner = inner[np.diff(inner, append=-1) != 0]  # empty captions begin where the next one does
-    runs += np.count_nonzero(letters[inner] & letters[inner - 1])  # a word that only seems to go on
-    joins = (text == ord("'")) | (text == ord("-"))
-    joins[inner] = joins[inner - 1] = False  # at the ends of a caption there is nothing to join
-    return int(runs - np.count_nonzero(joins[1:-1] & letters[:-2] & letters[2:]))
+def count_beyond_ascii(column: Column) -> tuple[int, pa.Array]:
+    """(words of the captions that are not plain ASCII, those captions)."""
+    rows = column.captions.take(pa.array(column.other))
+    if len(rows) > _MANY:
+        return int(pc.sum(pc.count_substring_regex(rows, _WORDS_RE2)).as_py()), rows
+    return sum(len(_WORDS_RE.findall(text)) for text in rows.to_pylist()), rows

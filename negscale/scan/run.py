@@ -29,7 +29,7 @@ from negscale.scan.sources import Reading, Unit, digest_of, find_sources, units_
 from negscale.scan.tally import COUNTS, Tally
 from negscale.storage.folder import Folder, open_folder
 
-VERSION = 1  # of the counting rules: a state folder of other rules is not gone on with
+VERSION = 2  # of the counting rules: a state folder of other rules is not gone on with
 Cues = Literal["negscale", "words"]
 _AHEAD = 3  # units handed out per worker
 _THREADS = 3

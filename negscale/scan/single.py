@@ -34,7 +34,7 @@ assert LONGEST < 8, "a window no longer fits 63 bits"
 _NUMBER: Final = {word: number for number, word in enumerate(VOCABULARY, 1)}
 # "n't" is seen by its bytes, "in the absence of" by its third word
 _OPENS: Final = frozenset(words[0] for words in _CUE_WORDS) - {"n't", "in"}
-# a cue's first word after one of these is part of a longer phrase: "or not", "nothing except", "the absence"
+# a cue's first word after one of these may be part of a longer phrase: "believe it or not", "the absence"
 _PAIRS: Final = np.array(sorted({
     _NUMBER[before] << 8 | _NUMBER[word] for phrase in _PHRASES for before, word in pairwise(phrase)
     if word in _OPENS and before in _NUMBER
@@ -57,6 +57,7 @@ def _bytes(letters: str) -> np.ndarray:
 
 _OPENERS: Final = _marked(_OPENS | {"cannot"})
 _LISTED: Final = _marked(WORD_LIST | {"cannot"})
+_FIXED: Final = tuple(phrase for phrase in _PHRASES if not {"*", "#"} & set(phrase))
 _STARRED: Final = _marked({phrase[0] for phrase in PSEUDO_CUES if "*" in phrase})
 _SIGNS: Final = _marked({phrase[-1] for phrase in PSEUDO_CUES if "*" in phrase})
 _NUMBERED: Final = _marked({phrase[0] for phrase in PSEUDO_CUES if "#" in phrase})
@@ -87,6 +88,7 @@ class Singles:
         self._numbers: dict[Finding, int] = {}
         self._windows: dict[int, int] = {}
         self._affixes: dict[bytes, int] = {}
+        self._reaches: dict[int, int] = {}
 
     def resolve(self, captions: pa.Array) -> np.ndarray:
         """int[N] for string[N]: the number of the one finding in `findings`, NOTHING, or ASK."""
@@ -110,11 +112,33 @@ class Singles:
         else:
             openers = np.flatnonzero(_OPENERS[words.numbers])
             codes, unclear = words.windows(openers)
+            self._see_before(words, openers, unclear)
             affixed = words.affixed()
             found = np.concatenate([self._from_windows(codes), self._from_affixes(words, affixed)])
             found[: len(openers)][unclear] = ASK
             at = np.concatenate([openers, affixed])
         return at, np.where(words.joined(at) | (words.numbers[at] == _CANNOT), ASK, found)
+
+    def _see_before(self, words: _Words, at: np.ndarray, unclear: np.ndarray) -> None:
+        """Mark the first words that are inside of a phrase that begins before them: "in the absence of", "last but not"."""
+        led = np.flatnonzero(words.led(at) & ~unclear)
+        for back in range(1, LONGEST):
+            begins = at[led] - back
+            led = led[(begins >= 0) & (words.numbers[begins] > 0)]
+            if not len(led):
+                return
+            begins = at[led] - back
+            codes, odd = words.codes(begins)
+            reaches = np.array([self._reach(code) for code in codes.tolist()])
+            unclear[led] |= odd | (reaches > back) | _STARRED[words.numbers[begins]] & words.with_sign(begins)
+
+    def _reach(self, code: int) -> int:
+        """Words of the longest phrase that begins a window; 0 for none."""
+        if (reach := self._reaches.get(code)) is None:
+            window = _words_of(code)
+            reach = max((len(phrase) for phrase in _FIXED if phrase == window[: len(phrase)]), default=0)
+            self._reaches[code] = reach
+        return reach
 
     def _from_windows(self, codes: np.ndarray) -> np.ndarray:
         unique, back = np.unique(codes, return_inverse=True)
@@ -122,7 +146,7 @@ class Singles:
         return np.array([known[code] if code in known else self._open(code) for code in unique.tolist()], int)[back]
 
     def _open(self, code: int) -> int:
-        window = tuple(VOCABULARY[number - 1] for number in code.to_bytes(8, "little") if number)
+        window = _words_of(code)
         listed = window[0] in WORD_LIST
         if self._listed_only or window[0] == "cannot":
             number = self._number(Finding("listed", window[0], True))
@@ -150,6 +174,10 @@ class Singles:
                 self._numbers[finding] = len(self.findings)
                 self.findings.append(finding)
             return self._numbers[finding]
+
+
+def _words_of(code: int) -> tuple[str, ...]:
+    return tuple(VOCABULARY[number - 1] for number in code.to_bytes(8, "little") if number)
 
 
 class _Words:
@@ -220,17 +248,28 @@ class _Words:
 
         A byte a word, the first in the lowest.
         """
-        text, numbers, ends = self.text, self.numbers, self.ends
-        first, after, next_after = numbers[at], text[ends[at]], text[ends[at] + 1]
-        before = np.where(at > 0, numbers[at - 1], 0)
-        unclear = np.isin(before << 8 | first, _PAIRS)
+        text, ends = self.text, self.ends
+        first, after, next_after = self.numbers[at], text[ends[at]], text[ends[at] + 1]
+        codes, unclear = self.codes(at)
         number_follows = _POINT[after] | _DIGITS[after] | (after == _SPACE) & (_POINT | _DIGITS)[next_after]
         unclear |= _NUMBERED[first] & number_follows
         unclear |= (first == _W) & ((after == _SLASH) | (after == _SPACE) & (next_after == _SLASH))
-        signs = np.flatnonzero(_SIGNS[numbers])
-        if len(signs):
-            unclear |= _STARRED[first] & np.isin(self.row_of(at), self.row_of(signs))
-        codes, word = first.copy(), at.copy()
+        return codes, unclear | _STARRED[first] & self.with_sign(at)
+
+    def led(self, at: np.ndarray) -> np.ndarray:
+        """bool[]: words that may go on with what the word before begins."""
+        return np.isin(np.where(at > 0, self.numbers[at - 1], 0) << 8 | self.numbers[at], _PAIRS)
+
+    def with_sign(self, at: np.ndarray) -> np.ndarray:
+        """bool[]: words whose captions speak of a sign or the like, as "no parking sign" does."""
+        signs = np.flatnonzero(_SIGNS[self.numbers])
+        return np.isin(self.row_of(at), self.row_of(signs)) if len(signs) else np.zeros(len(at), bool)
+
+    def codes(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`windows` for any words; unclear where words are not set apart by one blank."""
+        text, numbers, ends = self.text, self.numbers, self.ends
+        unclear = np.zeros(len(at), bool)
+        codes, word = numbers[at], at.copy()
         alive = np.arange(len(at))
         for place in range(LONGEST):
             end = ends[word[alive]]

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
 
@@ -19,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from negscale.scan.analysis import analyse, listed_words
-from negscale.scan.column import Column, count_words
+from negscale.scan.column import Column
 from negscale.scan.prefilter import CUED, LISTED, candidates
+from negscale.scan.ranks import BITS as RANK_BITS
+from negscale.scan.ranks import least, ranks_of
 from negscale.scan.single import ASK, Finding, Singles
 
 COUNTS = (
@@ -29,7 +30,7 @@ COUNTS = (
 )  # fmt: skip
 Example = tuple[int, str, str]  # (hash, caption, where it stands)
 Offer = tuple[int, str, int, str]  # (place among the candidates, cue, hash, caption)
-_SHOWN_CHARACTERS, _RANK_BYTES = 400, 7
+_SHOWN_CHARACTERS = 400
 _singles = lru_cache(Singles)  # what one batch learned, the next ones know
 
 
@@ -51,20 +52,22 @@ class Tally:
         """Count string[N] without nulls; `where` names the caption at an index, for the examples."""
         column = Column.of(captions)
         self.counts["captions"] += len(captions)
-        self.counts["words"] += count_words(column)
-        numbers = candidates(column, LISTED if self.word_list_only else CUED)
+        words, numbers = candidates(column, LISTED if self.word_list_only else CUED)
+        self.counts["words"] += words
         found = captions.take(pa.array(numbers))
         singles = _singles(self.word_list_only)
         answers = singles.resolve(found)
         offers: list[Offer] = []
         for answer, count in zip(*np.unique(answers[answers > 0], return_counts=True), strict=True):
             self._count_singles(singles.findings[answer], int(count))
+        ranks = ranks_of(found, self.seed) if self.examples_per_cue else np.zeros(len(found), np.uint64)
         if self.examples_per_cue:
-            self._offer_singles(found, answers, singles.findings, offers)
+            self._offer_singles(found, answers, ranks, singles.findings, offers)
         add_one = self._add_listed if self.word_list_only else self._add_one
         asked = np.flatnonzero(answers == ASK)
-        for place, caption in zip(asked.tolist(), found.take(pa.array(asked)).to_pylist(), strict=True):
-            add_one(caption, place, offers)
+        captions_asked = found.take(pa.array(asked)).to_pylist()
+        for place, rank, caption in zip(asked.tolist(), ranks[asked].tolist(), captions_asked, strict=True):
+            add_one(caption, place, rank, offers)
         self._keep(offers, numbers, where)
 
     def _count_singles(self, finding: Finding, count: int) -> None:
@@ -87,30 +90,31 @@ class Tally:
         self.groups[key] = finding.group
 
     def _offer_singles(
-        self, found: pa.Array, answers: np.ndarray, findings: Sequence[Finding], offers: list[Offer]
+        self, found: pa.Array, answers: np.ndarray, ranks: np.ndarray, findings: Sequence[Finding], offers: list[Offer]
     ) -> None:
-        """Offers those that hash less than the worst example that is kept."""
-        places = np.flatnonzero(answers > 0)
-        keys = {answer: _key(findings[answer]) for answer in np.unique(answers[places]).tolist()}
-        limits = {answer: self._worst(key) for answer, key in keys.items()}
-        secret, texts = _secret(self.seed), found.cast(pa.binary()).take(pa.array(places))
-        for place, answer, text in zip(places.tolist(), answers[places].tolist(), texts.to_pylist(), strict=True):
-            rank = int.from_bytes(blake2b(text, digest_size=_RANK_BYTES, key=secret).digest(), "big")
-            if rank < limits[answer]:
-                offers.append((place, keys[answer], rank, text.decode()))
+        """Offers what may be among a cue's examples."""
+        single = np.flatnonzero(answers > 0)
+        places = single[least(ranks[single], answers[single], self.examples_per_cue)]
+        texts = found.take(pa.array(places)).to_pylist()
+        for place, answer, rank, text in zip(
+            places.tolist(), answers[places].tolist(), ranks[places].tolist(), texts, strict=True
+        ):
+            key = _key(findings[answer])
+            if rank < self._worst(key):
+                offers.append((place, key, rank, text))
 
     def _worst(self, key: str) -> int:
         """The largest hash among a cue's examples; where there is room, one that is larger than any."""
         kept = self.examples.get(key, [])
-        return kept[-1][0] if len(kept) >= self.examples_per_cue else 1 << 8 * _RANK_BYTES
+        return kept[-1][0] if len(kept) >= self.examples_per_cue else 1 << RANK_BITS
 
-    def _add_listed(self, caption: str, place: int, offers: list[Offer]) -> None:
+    def _add_listed(self, caption: str, place: int, rank: int, offers: list[Offer]) -> None:
         if listed := listed_words(caption):
             self.counts["listed_captions"] += 1
             self.counts["listed_tokens"] += len(listed)
-            self._count("listed", listed, caption, place, offers)
+            self._count("listed", listed, caption, place, rank, offers)
 
-    def _add_one(self, caption: str, place: int, offers: list[Offer]) -> None:
+    def _add_one(self, caption: str, place: int, rank: int, offers: list[Offer]) -> None:
         found, counts = analyse(caption), self.counts
         if found.listed:
             counts["listed_captions"] += 1
@@ -120,26 +124,26 @@ class Tally:
         if explicit:
             counts["explicit_captions"] += 1
             counts["explicit_tokens"] += len(explicit)
-            self._count("explicit", explicit, caption, place, offers)
+            self._count("explicit", explicit, caption, place, rank, offers)
         if implicit:
             counts["implicit_captions"] += 1
             counts["implicit_only_captions"] += not explicit
             counts["implicit_cues"] += len(implicit)
-            self._count("implicit", implicit, caption, place, offers)
+            self._count("implicit", implicit, caption, place, rank, offers)
         if found.look_alikes:
             counts["look_alike_captions"] += not explicit
-            self._count("look-alike", found.look_alikes, caption, place, offers)
+            self._count("look-alike", found.look_alikes, caption, place, rank, offers)
         counts["double_negation_captions"] += found.cancelled > 0
 
-    def _count(self, group: str, names: Sequence[str], caption: str, place: int, offers: list[Offer]) -> None:
-        rank = -1
+    def _count(
+        self, group: str, names: Sequence[str], caption: str, place: int, rank: int, offers: list[Offer]
+    ) -> None:
         for name in dict.fromkeys(names):
             key = f"{group}/{name}"
             self.cue_captions[key] += 1
             self.cue_tokens[key] += names.count(name)
             self.groups[key] = group
             if self.examples_per_cue:
-                rank = rank if rank >= 0 else _rank(self.seed, caption)
                 offers.append((place, key, rank, caption))
 
     def _keep(self, offers: list[Offer], numbers: np.ndarray, where: Callable[[int], str]) -> None:
@@ -183,16 +187,6 @@ class Tally:
 
 def _key(finding: Finding) -> str:
     return f"{finding.group}/{finding.name}"
-
-
-def _secret(seed: int) -> bytes:
-    return seed.to_bytes(8, "big", signed=True)
-
-
-def _rank(seed: int, caption: str) -> int:
-    # as `core.rng.seed_for`, for a single key and a quarter of its cost: this runs for every candidate
-    digest = blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=_RANK_BYTES, key=_secret(seed))
-    return int.from_bytes(digest.digest(), "big")
 
 
 def _least(examples: list[Example], count: int) -> list[Example]:

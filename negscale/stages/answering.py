@@ -14,9 +14,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from negscale.core.backend import ChatModel, ChatRequest, Image, Reply, Turn
-from negscale.core.rng import rng_for, seed_for
+from negscale.core.rng import rng_for
 from negscale.core.schema import IMAGE
-from negscale.core.stage import Fault, Outcome, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Resources, Row, Stage, row_seed
 from negscale.prompts import choices
 from negscale.prompts.answers import parse_yes_no
 from negscale.stages.pixels import ReadsImages, read_pixels
@@ -83,7 +83,7 @@ class AnswerChoices(Stage):
                 break
             requests = []
             for i, part in open_:
-                seed = seed_for(self._seed, rows[i]["id"], self.name, part, attempt)
+                seed = row_seed(self._seed, rows[i], self.name, part, attempt)
                 requests.append(ChatRequest((Turn("user", self._question(rows[i], part), pixels[i]),), seed))
             for key, reply in zip(open_, self._chat.generate(requests), strict=True):
                 found[key] = self._read(rows[key[0]], reply)

@@ -9,9 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from negscale.core.backend import Negater, NegationRequest
-from negscale.core.rng import seed_for
 from negscale.core.schema import CAPTION_CHECK, NEGATED_CAPTION
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.check import CheckOptions, check_negated_caption
 from negscale.prompts import negationclip as prompts
 from negscale.stages.asking import ask_again
@@ -40,7 +39,7 @@ class NegateCaption(Stage):
         def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             answers = self.negater.negate([
                 NegationRequest(
-                    rows[i]["caption"], rows[i]["absent_object"], seed_for(self._seed, rows[i]["id"], self.name, attempt)
+                    rows[i]["caption"], rows[i]["absent_object"], row_seed(self._seed, rows[i], self.name, attempt)
                 )
                 for i in open_
             ])  # fmt: skip

@@ -18,7 +18,7 @@ import pyarrow as pa
 from negscale.core.backend import Extractor, ExtractRequest, Judge, Picture, Verdict
 from negscale.core.rng import rng_for, seed_for
 from negscale.core.schema import EDIT_PLAN, IMAGE, INSTRUCTIONS
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.instructions import fill, released, released_article
 from negscale.language.nouns import mentions
 from negscale.prompts import nein as prompts
@@ -203,7 +203,7 @@ class AffirmAnotherObject(Stage):
         def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             answers = self.extractor.extract([
                 ExtractRequest(
-                    rows[i]["caption"], rows[i]["image_id"], seed_for(self._seed, rows[i]["id"], self.name, attempt)
+                    rows[i]["caption"], rows[i]["image_id"], row_seed(self._seed, rows[i], self.name, attempt)
                 )
                 for i in open_
             ])  # fmt: skip

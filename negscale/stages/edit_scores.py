@@ -16,9 +16,8 @@ import pyarrow as pa
 from PIL import Image as Pillow
 
 from negscale.core.backend import Image, Judge, Picture, Verdict
-from negscale.core.rng import seed_for
 from negscale.core.schema import EDIT_DISTANCES, EDIT_QUERY, IMAGE, SEEN_OBJECT
-from negscale.core.stage import Fault, Outcome, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Resources, Row, Stage, row_seed
 from negscale.stages.edit_queries import REMOVING, read_column
 from negscale.stages.pixels import ReadsImages
 
@@ -85,7 +84,7 @@ class SeeObjects(Stage):
         ]
 
     def _seed_of(self, row: Row, name: str, attempt: int) -> int:
-        return seed_for(self._seed, row["id"], self.name, name, attempt)
+        return row_seed(self._seed, row, self.name, name, attempt)
 
     def _row(self, verdicts: Mapping[str, Verdict | Fault]) -> Outcome:
         seen = []

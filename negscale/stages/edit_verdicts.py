@@ -15,9 +15,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from negscale.core.backend import Detector, Image, Judge, Picture, Verdict
-from negscale.core.rng import seed_for
 from negscale.core.schema import EDIT_VERDICT, IMAGE
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.prompts import nein as prompts
 from negscale.stages.locality import Box, change, regions
 from negscale.stages.pixels import ReadsImages, read_pixels
@@ -165,7 +164,7 @@ class JudgeEdit(Stage):
                 break
             pictures = []
             for k in open_:
-                seed = seed_for(self._seed, cases[k].row["id"], self.name, role, attempt)
+                seed = row_seed(self._seed, cases[k].row, self.name, role, attempt)
                 pictures.append(Picture(cases[k].pixels, cases[k].row["image_id"], seed))
             for k, verdict in zip(open_, self.judges[role].judge(pictures, [claims[k] for k in open_]), strict=True):
                 if isinstance(verdict, Verdict) and verdict.accept is None and needs_answer:

@@ -1,7 +1,8 @@
 """Make the edited images (NeIn, arXiv 2409.06481, section 3.1; edit_cli_generation.py).
 
 The authors edit one image after the other, with one unseeded seed an image, and keep whatever comes out. Here decoding and
-encoding overlap with editing, each row has its own seed, and an output that is blank is made again with another.
+encoding overlap with editing, each row has its own seed, and an output that is blank is made again with another; a retry
+of a quarantined row draws others again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ import pyarrow as pa
 
 from negscale.core.backend import Edit, EditRequest, Image, ImageEditor
 from negscale.core.image import ImageError
-from negscale.core.rng import seed_for
 from negscale.core.schema import EDITED, IMAGE
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.stages.pixels import ReadsImages
 
 FLAT = 1.0  # of 255: an image whose channels all vary less shows nothing
@@ -146,7 +146,7 @@ class EditImage(Stage):
             if isinstance(image, (Fault, Reject)):
                 outcomes[i] = image
                 continue
-            seed = seed_for(self._seed, row["id"], self.name, attempt)
+            seed = row_seed(self._seed, row, self.name, attempt)
             request = EditRequest(image, row["add_instruction"], seed, row["image_id"], row["absent_object"])
             asked.append((i, request))
         edits = self.editor.edit([request for _, request in asked]) if asked else []

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from negscale.core.backend import Image, ImageMaker, ImageRequest, Judge, Picture, SceneRequest, SceneWriter, Verdict
-from negscale.core.rng import rng_for, seed_for
+from negscale.core.rng import rng_for
 from negscale.core.schema import IMAGE, OBJECT_LISTS
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.nouns import indefinite
 from negscale.prompts import hardneg as prompts
 from negscale.stages.asking import ask_again
@@ -70,7 +70,7 @@ class ProposeScene(Stage):
     def process(self, rows: Sequence[Row]) -> Sequence[Outcome]:
         def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             answers = self.writer.write([
-                SceneRequest(rows[i]["label"], seed_for(self._seed, rows[i]["id"], self.name, attempt)) for i in open_
+                SceneRequest(rows[i]["label"], row_seed(self._seed, rows[i], self.name, attempt)) for i in open_
             ])  # fmt: skip
             outcomes: list[Outcome] = []
             for i, answer in zip(open_, answers, strict=True):
@@ -150,7 +150,7 @@ class MakeScenePair(Stage):
             for k in open_[start : start + self._call]:
                 i, side = asked[k]
                 text = texts[i][side]
-                seed = seed_for(self._seed, rows[i]["id"], self.name, side, attempt)
+                seed = row_seed(self._seed, rows[i], self.name, side, attempt)
                 requests.append(ImageRequest(text.prompt, text.negative_prompt, seed))
             for request, answer in zip(requests, self.maker.make(requests), strict=True):
                 outcomes.append(_picture(answer, request.seed))
@@ -231,7 +231,7 @@ class VerifyScenePair(Stage):
             pictures, names = [], []
             for k in sound:
                 i, claim = asked[k]
-                seed = seed_for(self._seed, rows[i]["id"], self.name, claim.side, claim.object, attempt)
+                seed = row_seed(self._seed, rows[i], self.name, claim.side, claim.object, attempt)
                 pictures.append(Picture(pixels[claim.side][i], f"{rows[i]['id']}-{claim.side}", seed))
                 names.append(rows[i][claim.object])
             for k, verdict in zip(sound, self.judge.judge(pictures, names) if sound else (), strict=True):

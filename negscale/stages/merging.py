@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from negscale.core.backend import Merger, MergeRequest
-from negscale.core.rng import rng_for, seed_for
+from negscale.core.rng import rng_for
 from negscale.core.schema import CAPTION_CHECK, MERGED_CAPTION
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.merge_check import MergeCheckOptions, check_merged_caption
 from negscale.language.tokens import lemma_keys, tokenise
 from negscale.prompts import negationclip_p2 as prompts
@@ -61,7 +61,7 @@ class CaptionFromNo(Stage):
             answers = self.merger.merge([
                 MergeRequest(
                     rows[i]["question"], chosen[i]["caption"], rows[i]["negation_kind"],
-                    seed_for(self._seed, rows[i]["id"], self.name, attempt),
+                    row_seed(self._seed, rows[i], self.name, attempt),
                 )
                 for i in open_
             ])  # fmt: skip

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from negscale.core.backend import Negater, NegationRequest, Order
-from negscale.core.rng import rng_for, seed_for
+from negscale.core.rng import rng_for
 from negscale.core.schema import NEGATED_CAPTION
-from negscale.core.stage import Fault, Outcome, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Resources, Row, Stage, row_seed
 from negscale.prompts import negbench as prompts
 from negscale.stages.asking import ask_again
 
@@ -68,7 +68,7 @@ class WriteNegCap(Stage):
             answers = self.negater.negate([
                 NegationRequest(
                     rows[i]["caption"], rows[i]["absent_object"],
-                    seed_for(self._seed, rows[i]["id"], self.name, attempt), orders[i],
+                    row_seed(self._seed, rows[i], self.name, attempt), orders[i],
                 )
                 for i in open_
             ])  # fmt: skip

@@ -13,9 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from negscale.core.backend import Extractor, ExtractRequest, Judge, ListValidator, Picture, ProposalRequest, Proposer
-from negscale.core.rng import seed_for
 from negscale.core.schema import EXTRACTED, IMAGE, OBJECT_LISTS, PROPOSED
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.nouns import lemma, mentions, synonyms
 from negscale.prompts import negbench as prompts
 from negscale.stages.asking import ask_again
@@ -47,7 +46,7 @@ class ExtractObjects(Stage):
         def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             answers = self.extractor.extract([
                 ExtractRequest(
-                    rows[i]["caption"], rows[i]["image_id"], seed_for(self._seed, rows[i]["id"], self.name, attempt)
+                    rows[i]["caption"], rows[i]["image_id"], row_seed(self._seed, rows[i], self.name, attempt)
                 )
                 for i in open_
             ])  # fmt: skip
@@ -106,7 +105,7 @@ class ProposeNegatives(Stage):
         return [self._outcome(names, fault) for names, fault in zip(found, faults, strict=True)]
 
     def _request(self, row: Row, attempt: int) -> ProposalRequest:
-        seed = seed_for(self._seed, row["id"], self.name, attempt)
+        seed = row_seed(self._seed, row, self.name, attempt)
         present = tuple(row["extracted_objects"])
         return ProposalRequest(row["caption"], tuple(row["image_captions"]), "contextual", seed, present)
 
@@ -156,7 +155,7 @@ class ValidateLists(Stage):
         def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             both = ("extracted_objects", "proposed_objects")
             asked = [(i, column) for i in open_ for column in both if rows[i][column]]
-            seeds = [seed_for(self._seed, rows[i]["id"], self.name, column, attempt) for i, column in asked]
+            seeds = [row_seed(self._seed, rows[i], self.name, column, attempt) for i, column in asked]
             answers = self.validator.validate([rows[i][column] for i, column in asked], seeds)
             outcomes: dict[int, Outcome] = {i: {} for i in open_}
             for (i, column), answer in zip(asked, answers, strict=True):
@@ -222,7 +221,7 @@ class VerifyObjects(Stage):
             if not open_:
                 break
             pictures = [
-                Picture(pixels[i], rows[i]["image_id"], seed_for(self._seed, rows[i]["id"], self.name, name, attempt))
+                Picture(pixels[i], rows[i]["image_id"], row_seed(self._seed, rows[i], self.name, name, attempt))
                 for i, name in open_
             ]  # fmt: skip
             verdicts = self.judge.judge(pictures, [name for _, name in open_])

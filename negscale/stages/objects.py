@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from negscale.core.backend import Judge, Picture, ProposalRequest, Proposer, Strategy, Verdict
-from negscale.core.rng import seed_for
 from negscale.core.schema import IMAGE, PROPOSAL, VERIFICATION
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.nouns import mentions
 from negscale.prompts import negationclip as prompts
 from negscale.stages.pixels import ReadsImages, read_pixels
@@ -54,7 +53,7 @@ class ProposeAbsentObject(Stage):
         return [o if o is not None else Reject("no_candidate") for o in outcomes]
 
     def _request(self, row: Row, attempt: int) -> ProposalRequest:
-        seed = seed_for(self._seed, row["id"], self.name, attempt)
+        seed = row_seed(self._seed, row, self.name, attempt)
         return ProposalRequest(row["caption"], tuple(row["image_captions"]), self._strategy, seed)
 
 
@@ -105,7 +104,7 @@ class VerifyAbsent(Stage):
             if not open_:
                 break
             pictures = [
-                Picture(pixels[i], rows[i]["image_id"], seed_for(self._seed, rows[i]["id"], self.name, attempt))
+                Picture(pixels[i], rows[i]["image_id"], row_seed(self._seed, rows[i], self.name, attempt))
                 for i in open_
             ]  # fmt: skip
             verdicts = self.judge.judge(pictures, [rows[i]["absent_object"] for i in open_])

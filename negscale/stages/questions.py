@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from negscale.core.backend import Rephraser, RephraseRequest, Statement
-from negscale.core.rng import rng_for, seed_for
+from negscale.core.rng import rng_for
 from negscale.core.schema import MCQ, STATEMENT
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.polarity import polarity
 from negscale.language.statements import template
 from negscale.prompts import negbench as prompts
@@ -138,7 +138,7 @@ class WriteOptions(Stage):
         def ask(open_: Sequence[int], attempt: int) -> Sequence[Outcome]:
             answers = rephraser.rephrase([
                 RephraseRequest(
-                    texts[n], statements[n], seed_for(self._seed, rows[asked[n][0]]["id"], self.name, asked[n][1], attempt)
+                    texts[n], statements[n], row_seed(self._seed, rows[asked[n][0]], self.name, asked[n][1], attempt)
                 )
                 for n in open_
             ])  # fmt: skip

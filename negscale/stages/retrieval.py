@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from negscale.core.backend import Negater, NegationRequest, Order
-from negscale.core.rng import rng_for, seed_for
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.rng import rng_for
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.language.check import CheckOptions, check_negated_caption
 from negscale.prompts import negbench as prompts
 from negscale.stages.asking import ask_again
@@ -61,7 +61,7 @@ class WriteRetrievalCaption(Stage):
         ]
 
     def _request(self, row: Row, attempt: int) -> NegationRequest:
-        seed = seed_for(self._seed, row["id"], self.name, attempt)
+        seed = row_seed(self._seed, row, self.name, attempt)
         return NegationRequest(row["caption"], row["absent_object"], seed, self._order(row))
 
     def _order(self, row: Row) -> Order:

@@ -15,9 +15,8 @@ import pyarrow as pa
 
 from negscale.core.backend import Extractor, ExtractRequest, Image, Judge, Picture
 from negscale.core.image import ImageError
-from negscale.core.rng import seed_for
 from negscale.core.schema import EXTRACTED, OBJECT_LISTS
-from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage
+from negscale.core.stage import Fault, Outcome, Reject, Resources, Row, Stage, row_seed
 from negscale.prompts import negbench as prompts
 from negscale.stages.asking import ask_again
 from negscale.stages.object_lists import distinct, same_thing
@@ -69,7 +68,7 @@ class ExtractFromCaptions(Stage):
             requests = []
             for n in open_:
                 i, k = asked[n]
-                seed = seed_for(self._seed, rows[i]["id"], self.name, k, attempt)
+                seed = row_seed(self._seed, rows[i], self.name, k, attempt)
                 requests.append(ExtractRequest(rows[i]["image_captions"][k], rows[i]["image_id"], seed))
             return [
                 answer if isinstance(answer, Fault) else {"names": distinct(answer)}
@@ -178,7 +177,7 @@ class VerifyInFrames(Stage):
             pictures, claims = [], []
             for n in open_:
                 name, k = asked[n]
-                seed = seed_for(self._seed, row["id"], self.name, name, k, attempt)
+                seed = row_seed(self._seed, row, self.name, name, k, attempt)
                 pictures.append(Picture(frames[k], f"{row['image_id']}-{k}", seed))
                 claims.append(name)
             return [

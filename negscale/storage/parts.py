@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from negscale.core.arrow import compute as pc
 from negscale.core.errors import AuditError
-from negscale.core.stage import WAKE
+from negscale.core.stage import TRIED, WAKE
 from negscale.storage.folder import Folder, attempt_name
 
 _KEY = b"negscale.commit"
@@ -65,7 +65,7 @@ def commit_shard(
 
     table: all rows with their envelope. Rows are sorted by id, children of one parent in order.
     """
-    table = _sorted_by_id(table.drop_columns([WAKE]) if WAKE in table.column_names else table)
+    table = _sorted_by_id(table.drop_columns([name for name in (WAKE, TRIED) if name in table.column_names]))
     masks = _masks(table)
     tables = {kind: table.filter(masks[kind]) for kind in KINDS}
     commit = Commit(

@@ -177,7 +177,7 @@ def candidates_leg(folder: str, cues: str, work: str) -> Figures:
         found = seen = 0
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(1 << 16, row_groups=[group], columns=["caption"], use_threads=False):
-                found, seen = found + len(candidates(Column.of(batch.column(0)), wanted)), seen + len(batch)
+                found, seen = found + len(candidates(Column.of(batch.column(0)), wanted)[1]), seen + len(batch)
         return found, seen
 
     _warm(work, cues)

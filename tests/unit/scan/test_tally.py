@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from negscale.scan.analysis import analyse_slowly
+from negscale.scan.ranks import ranks_of
 from negscale.scan.single import ASK, Singles
 from negscale.scan.tally import Tally
 from tests.unit.scan.test_analysis import CAPTIONS
@@ -51,8 +52,20 @@ def plainly(captions: list[str], word_list_only: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def rank(caption: str) -> bytes:
-    return blake2b(caption.encode(), digest_size=7, key=SEED.to_bytes(8, "big")).digest()
+def rank(caption: str) -> int:
+    return int(ranks_of(pa.array([caption]), SEED)[0])
+
+
+def test_ranks_are_uniform_and_of_the_text_alone() -> None:
+    captions = [f"{word} {number}" for number in range(4000) for word in ("a dog", "god a", "no")] + ["", "\0", "\0\0"]
+    ranks = ranks_of(pa.array(captions), SEED)
+    assert len(set(ranks.tolist())) == len(captions)
+    shares = np.bincount((ranks >> np.uint64(52)).astype(int), minlength=16) / len(captions)
+    assert abs(shares - 1 / 16).max() < 0.01
+    pieces = pa.array(["longer ones before", *captions]).slice(1)
+    assert (ranks_of(pieces, SEED) == ranks).all()
+    assert [rank(caption) for caption in captions[-3:]] == ranks[-3:].tolist()
+    assert (ranks_of(pa.array(captions[:-3]), SEED + 1) != ranks[:-3]).all()
 
 
 def by_columns(captions: list[str], word_list_only: bool, rows: int) -> dict[str, Any]:
