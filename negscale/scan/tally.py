@@ -18,11 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from negscale.scan.analysis import analyse, listed_words
-from negscale.scan.column import Column
 from negscale.scan.prefilter import CUED, LISTED, candidates
 from negscale.scan.ranks import BITS as RANK_BITS
 from negscale.scan.ranks import least, ranks_of
-from negscale.scan.single import ASK, Finding, Singles
+from negscale.scan.resolver import Finding, Resolved, Resolver
 
 COUNTS = (
     "captions", "words", "explicit_captions", "explicit_tokens", "implicit_captions", "implicit_only_captions",
@@ -31,7 +30,8 @@ COUNTS = (
 Example = tuple[int, str, str]  # (hash, caption, where it stands)
 Offer = tuple[int, str, int, str]  # (place among the candidates, cue, hash, caption)
 _SHOWN_CHARACTERS = 400
-_singles = lru_cache(Singles)  # what one batch learned, the next ones know
+_GROUPS = ("explicit", "implicit", "look-alike")
+_resolver = lru_cache(Resolver)  # what one batch learned, the next ones know
 
 
 @dataclass(slots=True)
@@ -50,56 +50,56 @@ class Tally:
 
     def add(self, captions: pa.Array, where: Callable[[int], str]) -> None:
         """Count string[N] without nulls; `where` names the caption at an index, for the examples."""
-        column = Column.of(captions)
         self.counts["captions"] += len(captions)
-        words, numbers = candidates(column, LISTED if self.word_list_only else CUED)
+        words, numbers = candidates(captions, LISTED if self.word_list_only else CUED)
         self.counts["words"] += words
         found = captions.take(pa.array(numbers))
-        singles = _singles(self.word_list_only)
-        answers = singles.resolve(found)
+        resolver = _resolver(self.word_list_only)
+        resolved = resolver.resolve(found)
+        self._count_resolved(resolved, resolver.findings)
         offers: list[Offer] = []
-        for answer, count in zip(*np.unique(answers[answers > 0], return_counts=True), strict=True):
-            self._count_singles(singles.findings[answer], int(count))
         ranks = ranks_of(found, self.seed) if self.examples_per_cue else np.zeros(len(found), np.uint64)
         if self.examples_per_cue:
-            self._offer_singles(found, answers, ranks, singles.findings, offers)
+            self._offer_resolved(found, resolved, ranks, resolver.findings, offers)
         add_one = self._add_listed if self.word_list_only else self._add_one
-        asked = np.flatnonzero(answers == ASK)
-        captions_asked = found.take(pa.array(asked)).to_pylist()
-        for place, rank, caption in zip(asked.tolist(), ranks[asked].tolist(), captions_asked, strict=True):
+        asked = found.take(pa.array(resolved.ask)).to_pylist()
+        for place, rank, caption in zip(resolved.ask.tolist(), ranks[resolved.ask].tolist(), asked, strict=True):
             add_one(caption, place, rank, offers)
         self._keep(offers, numbers, where)
 
-    def _count_singles(self, finding: Finding, count: int) -> None:
-        """`count` captions that hold this and nothing else."""
-        counts, key = self.counts, _key(finding)
-        if finding.listed:
-            counts["listed_captions"] += count
-            counts["listed_tokens"] += count
-        if finding.group == "explicit":
-            counts["explicit_captions"] += count
-            counts["explicit_tokens"] += count
-        elif finding.group == "implicit":
-            counts["implicit_captions"] += count
-            counts["implicit_only_captions"] += count
-            counts["implicit_cues"] += count
-        elif finding.group == "look-alike":
-            counts["look_alike_captions"] += count
-        self.cue_captions[key] += count
-        self.cue_tokens[key] += count
-        self.groups[key] = finding.group
+    def _count_resolved(self, resolved: Resolved, findings: Sequence[Finding]) -> None:
+        rows, numbers, counts = resolved.rows, resolved.numbers, self.counts
+        for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
+            self.cue_tokens[_key(findings[number])] += int(count)
+            self.groups[_key(findings[number])] = findings[number].group
+        keys = [_key(finding) for finding in findings]
+        first = np.array([keys.index(key) for key in keys])  # findings that differ in their words only are one cue
+        pairs = np.unique(rows * len(keys) + first[numbers]) % len(keys)
+        for number, count in zip(*np.unique(pairs, return_counts=True), strict=True):
+            self.cue_captions[keys[number]] += int(count)
+        of = {name: np.array([finding.group == name for finding in findings])[numbers] for name in _GROUPS}
+        listed = np.array([finding.listed for finding in findings])[numbers]
+        counts["listed_captions"] += _distinct(rows[listed])
+        counts["listed_tokens"] += int(np.count_nonzero(listed))
+        counts["explicit_captions"] += _distinct(rows[of["explicit"]])
+        counts["explicit_tokens"] += int(np.count_nonzero(of["explicit"]))
+        counts["implicit_captions"] += _distinct(rows[of["implicit"]])
+        counts["implicit_cues"] += int(np.count_nonzero(of["implicit"]))
+        openly = np.isin(rows, rows[of["explicit"]])
+        counts["implicit_only_captions"] += _distinct(rows[of["implicit"] & ~openly])
+        counts["look_alike_captions"] += _distinct(rows[of["look-alike"] & ~openly])
 
-    def _offer_singles(
-        self, found: pa.Array, answers: np.ndarray, ranks: np.ndarray, findings: Sequence[Finding], offers: list[Offer]
+    def _offer_resolved(
+        self, found: pa.Array, resolved: Resolved, ranks: np.ndarray, findings: Sequence[Finding], offers: list[Offer]
     ) -> None:
         """Offers what may be among a cue's examples."""
-        single = np.flatnonzero(answers > 0)
-        places = single[least(ranks[single], answers[single], self.examples_per_cue)]
+        best = least(ranks[resolved.rows], resolved.numbers, self.examples_per_cue)
+        places, numbers = resolved.rows[best], resolved.numbers[best]
         texts = found.take(pa.array(places)).to_pylist()
-        for place, answer, rank, text in zip(
-            places.tolist(), answers[places].tolist(), ranks[places].tolist(), texts, strict=True
+        for place, number, rank, text in zip(
+            places.tolist(), numbers.tolist(), ranks[places].tolist(), texts, strict=True
         ):
-            key = _key(findings[answer])
+            key = _key(findings[number])
             if rank < self._worst(key):
                 offers.append((place, key, rank, text))
 
@@ -183,6 +183,10 @@ class Tally:
         self.groups.update(content["groups"])
         self.examples = {key: [(e[0], e[1], e[2]) for e in found] for key, found in content["examples"].items()}
         return self
+
+
+def _distinct(ascending: np.ndarray) -> int:
+    return int(np.count_nonzero(np.diff(ascending, prepend=-1)))
 
 
 def _key(finding: Finding) -> str:

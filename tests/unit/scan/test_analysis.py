@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from negscale.core.arrow import compute as pc
 from negscale.language.cues import CUES, PSEUDO_CUES
+from negscale.scan import prefilter
 from negscale.scan.analysis import Analysis, analyse, analyse_slowly
-from negscale.scan.column import Column
 from negscale.scan.prefilter import CUED, LISTED, candidates
 
 PYTHON_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -73,7 +74,7 @@ def test_double_negation_cancels() -> None:
 def test_fast_equals_slow_and_prefilter_passes_it(caption: str) -> None:
     slow = analyse_slowly(caption)
     assert analyse(caption) == slow
-    column = Column.of(pa.array([caption]))
+    column = pa.array([caption])
     assert slow == Analysis() or len(candidates(column, CUED)[1]) == 1
     assert not slow.listed or len(candidates(column, LISTED)[1]) == 1
 
@@ -85,15 +86,44 @@ def test_words_are_counted_caption_by_caption(captions: list[str], skip: int) ->
     # scripts whose digits Python's \w and RE2's \pN class alike; marks are left to the property's own alphabet
     captions = [text for text in captions if text.isascii() or not re.search(r"[^\x00-\u024f\u2000-\u206f]", text)]
     wanted = sum(len(PYTHON_WORD.findall(text)) for text in captions[skip:])
-    column = Column.of(pa.array(captions, pa.string()).slice(skip))
+    column = pa.array(captions, pa.string()).slice(skip)
     assert candidates(column, CUED)[0] == candidates(column, LISTED)[0] == wanted
+
+
+ASCII = st.lists(st.one_of(CAPTIONS, st.text("noNtw/'`- uselfr9_,.\n", max_size=24)).filter(str.isascii), max_size=30)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ASCII, st.integers(0, 3), st.booleans())
+def test_the_automaton_passes_what_the_expression_matches(captions: list[str], skip: int, wide: bool) -> None:
+    column = pa.array(captions, pa.large_string() if wide else pa.string()).slice(skip)
+    for wanted in (CUED, LISTED):
+        matches = pc.match_substring_regex(column, pattern=wanted.text, ignore_case=True).to_pylist()
+        passed = set(candidates(column, wanted)[1].tolist())
+        more = passed - {row for row, matched in enumerate(matches) if matched}
+        assert all(row in passed for row, matched in enumerate(matches) if matched)
+        assert all(re.search("un|less|free", captions[skip + row], re.IGNORECASE) for row in more), "affixes alone"
+        assert wanted is CUED or not more
+
+
+def test_few_captions_beyond_ascii_are_answered_as_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = [
+        "isn\u2019t", "can\u00b4t", "no\u2011one", "\u017fans chien", "no\u00a0one", "não", "nó", "leafle\u017f\u017f",
+        "Ñno", "noñ",
+    ]  # fmt: skip
+    column = pa.array([f"{mark} é" for mark in marks])
+    few = [candidates(column, wanted) for wanted in (CUED, LISTED)]
+    monkeypatch.setattr(prefilter, "_MANY", 0)
+    for (words, rows), wanted in zip(few, (CUED, LISTED), strict=True):
+        many = candidates(column, wanted)
+        assert (words, rows.tolist()) == (many[0], many[1].tolist())
 
 
 @pytest.mark.real_data
 def test_alt_texts_one_by_one(shared_data: Path) -> None:
     with (shared_data / "text" / "cc3m_val.tsv").open(newline="") as file:
         captions = [row[0] for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)][:4000]
-    column = Column.of(pa.array(captions))
+    column = pa.array(captions)
     words, rows = candidates(column, CUED)
     passed = set(rows.tolist())
     for number, caption in enumerate(captions):

@@ -1,8 +1,9 @@
-"""The vectorised second tier: captions with a single finding, answered all at once, as `analysis` would answer them.
+"""The vectorised second tier: the findings of most candidates, answered all at once, as `analysis` would answer them.
 
 The first words of cues and look-alikes are found among the words of all candidates together. What such a word means depends
 on the few words after it alone: each sequence of those that occurs (a window) is put to `analysis` once, and remembered.
-Captions with two findings, contractions, numbers or signs near a cue, and text beyond ASCII are left to `analysis`.
+Captions in which one cue may cancel or belong to another, contractions, numbers or signs near a cue, and text beyond ASCII are
+left to `analysis`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from negscale.core.arrow import compute as pc
 from negscale.language.cues import CUES, PSEUDO_CUES
+from negscale.language.scope import CANCELLABLE, EXCEPTIONS
 from negscale.scan.analysis import WORD_LIST, Group, affix_hit, first_finding
 from negscale.scan.column import bytes_of, rows_at
 
@@ -70,14 +72,28 @@ _WORD_TYPE: Final = pa.array(VOCABULARY)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a caption with a single finding holds."""
+    """What a window means."""
 
     group: Group | Literal["look-alike", "listed"]
     name: str
     listed: bool  # its word is of the literature's list
+    dependent: bool = False  # what it means depends on an explicit cue before it, or on any if it is an exception
+    exception: bool = False
 
 
-class Singles:
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Findings of captions, by caption and in their order: `rows` int[F], `numbers` int[F] in `Resolver.findings`.
+
+    ask: int[], captions that need `analysis`; they have no findings here.
+    """
+
+    rows: np.ndarray
+    numbers: np.ndarray
+    ask: np.ndarray
+
+
+class Resolver:
     """Answers captions; remembers windows and affixes. Thread-safe."""
 
     def __init__(self, word_list_only: bool = False) -> None:
@@ -90,19 +106,35 @@ class Singles:
         self._affixes: dict[bytes, int] = {}
         self._reaches: dict[int, int] = {}
 
-    def resolve(self, captions: pa.Array) -> np.ndarray:
-        """int[N] for string[N]: the number of the one finding in `findings`, NOTHING, or ASK."""
+    def resolve(self, captions: pa.Array) -> Resolved:
+        """What string[N] hold."""
         words = _Words(captions)
-        answers = np.zeros(len(captions), np.int64)
-        if len(words.starts):
-            at, found = self._found(words)
-            rows = words.row_of(at)
-            some = found != NOTHING
-            answers[rows[some]] = found[some]
-            answers[np.bincount(rows[some], minlength=len(captions)) > 1] = ASK
-            answers[rows[found == ASK]] = ASK
-        answers[words.odd] = ASK
-        return answers
+        ask = np.zeros(len(captions), bool)
+        ask[words.odd] = True
+        if not len(words.starts):
+            return Resolved(np.empty(0, np.int64), np.empty(0, np.int64), np.flatnonzero(ask))
+        at, numbers = self._found(words)
+        some = np.flatnonzero(numbers != NOTHING)
+        some = some[np.argsort(at[some], kind="stable")]
+        rows, numbers = words.row_of(at[some]), numbers[some]
+        ask[rows[numbers == ASK]] = True
+        clear = np.flatnonzero(~ask[rows])
+        rows, numbers = rows[clear], numbers[clear]
+        again = np.diff(rows, prepend=-1) == 0  # not the first of its caption
+        if again.any():
+            explicit, dependent, exception = self._marks().T[:, numbers]
+            earlier = np.cumsum(explicit) - explicit
+            first = np.maximum.accumulate(np.where(again, 0, np.arange(len(rows))))
+            dependent = dependent & (earlier > earlier[first])
+            ask[rows[again & exception | dependent]] = True
+            clear = ~ask[rows]
+            rows, numbers = rows[clear], numbers[clear]
+        return Resolved(rows, numbers, np.flatnonzero(ask))
+
+    def _marks(self) -> np.ndarray:
+        """bool[findings, 3]: explicit, dependent, exception."""
+        marks = [(finding.group == "explicit", finding.dependent, finding.exception) for finding in self.findings]
+        return np.array(marks, bool)
 
     def _found(self, words: _Words) -> tuple[np.ndarray, np.ndarray]:
         """Places of the words that may open a finding, and what each opens."""
@@ -153,7 +185,9 @@ class Singles:
         elif (found := first_finding(window)) is None:
             number = NOTHING
         else:
-            number = ASK if isinstance(found, str) else self._number(Finding(*found, listed))
+            # of the words after it at worst one too many
+            depends = not CANCELLABLE.isdisjoint(window), not EXCEPTIONS.isdisjoint(window)
+            number = ASK if isinstance(found, str) else self._number(Finding(*found, listed, *depends))
         self._windows[code] = number
         return number
 
@@ -162,7 +196,11 @@ class Singles:
         for index, word in enumerate(words.spelled(at)):
             if (number := self._affixes.get(word)) is None:
                 hit = affix_hit(word.decode())
-                number = NOTHING if hit is None else self._number(Finding(hit.group, hit.name, False))
+                number = (
+                    NOTHING
+                    if hit is None
+                    else self._number(Finding(hit.group, hit.name, False, word.decode() in CANCELLABLE))
+                )
                 if len(self._affixes) < 1 << 16:
                     self._affixes[word] = number
             found[index] = number
