@@ -21,14 +21,15 @@ from negscale import __version__, app
 from negscale.backends.config import check_access
 from negscale.backends.negation_scoring import needed_texts
 from negscale.benchmarks import cells
-from negscale.benchmarks.cells import AbsentBenchmark, Suite, SuiteModel
+from negscale.benchmarks.answering import Answers, evaluate_answers
+from negscale.benchmarks.cells import AbsentBenchmark, NotScored, Suite, SuiteModel
 from negscale.benchmarks.controls import Controls, blind_controls
 from negscale.benchmarks.embeddings import EmbeddingStore
 from negscale.benchmarks.encoding import Things, Vectors, new_things, read_vectors, things_of, wanted
-from negscale.benchmarks.released_run import Prepared, Survey, evaluate, prepare
+from negscale.benchmarks.released_run import Evaluated, Prepared, Survey, evaluate, prepare
 from negscale.benchmarks.scoring import Ranker
 from negscale.benchmarks.suite_cells import cell_of, item_rows, pairs_of, to_parquet
-from negscale.benchmarks.suite_config import SuiteConfig, split_model
+from negscale.benchmarks.suite_config import SuiteConfig, is_chat, split_model
 from negscale.benchmarks.tuning import tune, tuning_split, with_scoring
 from negscale.core.errors import ConfigError, PlanError
 from negscale.core.run import Manifest
@@ -42,6 +43,7 @@ from negscale.pipelines.embed import EMBED, EmbedConfig
 from negscale.pipelines.ranking import RANKING, RankingConfig
 from negscale.storage.folder import Folder, open_folder
 from negscale.storage.run_folder import RunFolder
+from negscale.suite_answers import ask_all, can_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class _Model:
 
     @property
     def scorer(self) -> str:
+        if self.encoder is None:
+            return "answers"
         if self.scoring is None:
             return "cosine"
         facts = self.scoring.identity()
@@ -75,13 +79,18 @@ def run_suite(config: SuiteConfig, names: Sequence[str] = (), watch: Callable[[]
     images of another split for one asked for by name, a model that cannot be had.
     """
     check_access(config)
-    models = [_model(key, model) for key, model in config.models.items()]
+    models = [_model(key, model) for key, model in config.models.items() if not is_chat(model)]
+    chats = [_Model(key, model, None, None, model.build().id) for key, model in config.models.items() if is_chat(model)]
     survey = prepare(config.data_root, config.image_root, names, allow_missing=config.allow_missing_images)
     if not survey.prepared or (names and survey.absent):
         raise ConfigError(_lacking(config, survey))
     scored, held_out = _without_tuning_split(config, survey)
     out = open_folder(out_uri(config, names))
     out.delete(cells.SUITE)  # until the end the folder is no finished evaluation
+    if not models and not any(map(can_answer, survey.prepared)):
+        raise ConfigError(
+            "models: all are multimodal LLMs, which none of these benchmarks can be put to; add an encoder"
+        )
     images = things_of(wanted(one.located.items for one in survey.prepared)[0], (), ImageReader(config.image_root))
     files = _file_digests(survey.prepared)
     blind: dict[str, Controls] = {}
@@ -98,9 +107,18 @@ def run_suite(config: SuiteConfig, names: Sequence[str] = (), watch: Callable[[]
                     blind[name] = blind_controls(one.benchmark.task, one.located.items, name, seed=config.seed)
                 facts = {**lineage, "files": files[name], "tuning": tuning}
                 _score(config, model, one, vectors, blind[name], facts, out, watch)
-    models = [done[model.key] for model in models]
-    _write_pairs(config, scored, models, out)
-    cells.write_suite(out, _suite(config, scored, models, out.uri))
+    for model in chats:
+        done[model.key] = model
+        answers, lineage = _asked(config, model, scored.prepared, over, watch)
+        for one in filter(can_answer, scored.prepared):
+            name = one.benchmark.name
+            if name not in blind:
+                blind[name] = blind_controls(one.benchmark.task, one.located.items, name, seed=config.seed)
+            found = evaluate_answers(one, answers, blind=blind[name], seed=config.seed)
+            _write(found, model, one, {**lineage, "files": files[name]}, out)
+    suite = _suite(config, scored, [done[key] for key in config.models], out.uri)
+    _write_pairs(config, scored, suite, out)
+    cells.write_suite(out, suite)
     return SuiteResult(cells.read_suite(out.uri), tuple(over))
 
 
@@ -221,17 +239,37 @@ def _score(
         vectors = with_scoring(vectors, one.located.items, model.scoring)
     root = f"{config.runtime.run_root.rstrip('/')}/rankings"
     ranker = sharded_ranker(root, config.runtime, config.ranking_block, config.sharded_from, watch)
-    found = evaluate(one, vectors, blind=blind, seed=config.seed, ranker=ranker)
+    _write(evaluate(one, vectors, blind=blind, seed=config.seed, ranker=ranker), model, one, lineage, out)
+
+
+def _asked(
+    config: SuiteConfig, model: _Model, prepared: Sequence[Prepared], over: list[str], watch: Callable[[], Watcher]
+) -> tuple[Answers, dict[str, Any]]:
+    """What a multimodal LLM answers, and where that lies."""
+    chat = config.chat
+    asked = ask_all(
+        prepared, model.config, chat.protocol, config.image_root, config.runtime, seed=config.seed,
+        max_attempts=chat.max_attempts, watch=watch,
+    )  # fmt: skip
+    if asked.status == "over_budget":
+        over.append(asked.uri)
+    return asked.answers, {"runs": [asked.uri], "weights": model.config.identity(), "asked": chat.identity()}
+
+
+def _write(found: Evaluated, model: _Model, one: Prepared, lineage: dict[str, Any], out: Folder) -> None:
     name = one.benchmark.name
     out.write(cells.items_path(name, model.key), to_parquet(item_rows(found, one)))
     cells.write_cell(out, cell_of(found, model.key, model.id, model.scorer, lineage))
 
 
-def _write_pairs(config: SuiteConfig, survey: Survey, models: Sequence[_Model], out: Folder) -> None:
+def _write_pairs(config: SuiteConfig, survey: Survey, suite: Suite, out: Folder) -> None:
+    without = {(one.benchmark, one.model) for one in suite.not_scored}
     for one in survey.prepared:
         name = one.benchmark.name
-        rows = {model.key: _rows(out, name, model.key) for model in models}
-        cells.write_paired(out, name, pairs_of(one.benchmark.task, rows, config.seed))
+        keys = [model.key for model in suite.models if (name, model.key) not in without]
+        if keys:
+            rows = {key: _rows(out, name, key) for key in keys}
+            cells.write_paired(out, name, pairs_of(one.benchmark.task, rows, config.seed))
 
 
 def _rows(out: Folder, benchmark: str, model: str) -> pa.Table:
@@ -239,10 +277,17 @@ def _rows(out: Folder, benchmark: str, model: str) -> pa.Table:
 
 
 def _suite(config: SuiteConfig, survey: Survey, models: Sequence[_Model], uri: str) -> Suite:
+    unable = [one.benchmark for one in survey.prepared if not can_answer(one)]
+    without = tuple(
+        NotScored(benchmark.name, model.key, f"a multimodal LLM is not put to the task {benchmark.task!r}")
+        for model in models if model.encoder is None for benchmark in unable
+    )  # fmt: skip
+    silent = {benchmark.name for benchmark in unable} if all(model.encoder is None for model in models) else set()
     return Suite(
         uri=uri, data_root=config.data_root, image_root=config.image_root,
         models=tuple(SuiteModel(m.key, m.id, m.scorer, m.config.model_dump(mode="json")) for m in models),
-        benchmarks=tuple(one.benchmark.name for one in survey.prepared),
+        benchmarks=tuple(one.benchmark.name for one in survey.prepared if one.benchmark.name not in silent),
+        not_scored=without,
         absent=tuple(AbsentBenchmark(a.benchmark.name, a.advice) for a in survey.absent), refused=survey.refused,
         negscale=__version__, seed=config.seed,
     )  # fmt: skip

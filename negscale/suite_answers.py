@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -16,11 +17,20 @@ from negscale.benchmarks.released_run import Prepared
 from negscale.core.runtime import RuntimeConfig
 from negscale.datasets.asked import AskedConfig, digest_of
 from negscale.datasets.images import ImageReader
-from negscale.executors.drive import Watcher
+from negscale.executors.drive import Silence, Watcher
 from negscale.pipelines.answers import ANSWERS, AnswersConfig
 from negscale.stages.answering import Protocol
 from negscale.storage.folder import open_folder
 from negscale.storage.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Answers, and the run that holds them: its folder, empty where there was nothing to ask, and how it ended."""
+
+    answers: Answers
+    uri: str = ""
+    status: str = ""
 
 
 def can_answer(one: Prepared) -> bool:
@@ -30,8 +40,8 @@ def can_answer(one: Prepared) -> bool:
 
 def ask_all(
     prepared: Sequence[Prepared], chat: Any, protocol: Protocol, image_root: str, runtime: RuntimeConfig, *, seed: int = 0,
-    max_attempts: int = 3, watcher: Watcher | None = None,
-) -> Answers:  # fmt: skip
+    max_attempts: int = 3, watch: Callable[[], Watcher] = Silence,
+) -> Asked:  # fmt: skip
     """The answers to all benchmarks that can be asked about; a finished run is only read. chat: its config.
 
     The run lies in RUN_ROOT/answers, the list of questions in RUN_ROOT/asked. Raises ConfigError for a model without eyes.
@@ -42,7 +52,7 @@ def ask_all(
     ]
     rows, ids, faults = asked_rows(questions, ImageReader(image_root))
     if not len(rows):
-        return Answers({}, faults)
+        return Asked(Answers({}, faults))
     root, name = open_folder(f"{runtime.run_root.rstrip('/')}/asked"), f"{digest_of(rows)}.parquet"
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")
@@ -55,5 +65,5 @@ def ask_all(
     version = sha256(facts.encode()).hexdigest()[:16]
     config = config.model_copy(update={"runtime": runtime.model_copy(update={"version": version})})
     done = app.prepare_config(ANSWERS, config)
-    app.generate(done, watcher)
-    return read_answers(RunFolder(done.spec.uri), ids, faults)
+    manifest = app.generate(done, watch())
+    return Asked(read_answers(RunFolder(done.spec.uri), ids, faults), done.spec.uri, manifest.status)

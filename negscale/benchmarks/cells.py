@@ -40,6 +40,15 @@ class SuiteModel:
 
 
 @dataclass(frozen=True, slots=True)
+class NotScored:
+    """A benchmark that a model cannot be put to, and why."""
+
+    benchmark: str
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class AbsentBenchmark:
     """A benchmark that the data root lacks."""
 
@@ -123,6 +132,7 @@ class Suite:
     benchmarks: tuple[str, ...]
     absent: tuple[AbsentBenchmark, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    not_scored: tuple[NotScored, ...] = ()  # these have no cell
     negscale: str = ""
     seed: int = 0
     cells: Mapping[tuple[str, str], Cell] = field(default_factory=dict)  # (benchmark, model key)
@@ -196,11 +206,13 @@ def read_suite(uri: str) -> Suite:
             f"{uri} holds no {SUITE}; give the folder that `negscale eval all` wrote, and let it finish first"
         )
     facts = _read(folder, SUITE, dict[str, Any])
+    without = {(one["benchmark"], one["model"]) for one in facts.get("not_scored", ())}
     cells: dict[tuple[str, str], Cell] = {}
     paired: dict[str, tuple[Pair, ...]] = {}
     for benchmark in facts["benchmarks"]:
         for model in facts["models"]:
-            cells[benchmark, model["key"]] = _read(folder, cell_path(benchmark, model["key"]), Cell)
+            if (benchmark, model["key"]) not in without:
+                cells[benchmark, model["key"]] = _read(folder, cell_path(benchmark, model["key"]), Cell)
         if folder.exists(paired_path(benchmark)):
             paired[benchmark] = _read(folder, paired_path(benchmark), tuple[Pair, ...])
     return _valid({**facts, "uri": folder.uri, "cells": cells, "paired": paired}, Suite, f"{uri}/{SUITE}")

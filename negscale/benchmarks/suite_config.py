@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from omegaconf import OmegaConf
 from pydantic import Field, field_validator
 
+from negscale.backends.config import ChatConfig
 from negscale.backends.dual_encoders import EncoderConfig
 from negscale.backends.negation_scoring import NegationAwareConfig, ProjectionConfig, RepulsionConfig
 from negscale.benchmarks.encoding import ThingSizes
@@ -17,8 +18,11 @@ from negscale.core import config as configs
 from negscale.core.config import Config, Location
 from negscale.core.errors import ConfigError
 from negscale.core.runtime import RuntimeConfig
+from negscale.stages.answering import Protocol
 
-EvaluatedModelConfig: TypeAlias = Annotated[EncoderConfig | NegationAwareConfig, Field(discriminator="kind")]
+EvaluatedModelConfig: TypeAlias = Annotated[
+    EncoderConfig | NegationAwareConfig | ChatConfig, Field(discriminator="kind")
+]
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NAMES = re.compile(r"models=\[?([\w.-]+(?:\s*,\s*[\w.-]+)*)\]?")
 
@@ -27,8 +31,17 @@ class _OneModel(Config):
     model: EvaluatedModelConfig
 
 
+class ChatQuestions(Config):
+    """How multimodal LLMs are asked."""
+
+    protocol: Protocol = "letter"
+    """letter: which of the texts is true; yes_no: whether each of them is."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Times that a question is asked, each with a new seed, before an answer that cannot be read counts as missing."""
+
+
 class SuiteConfig(Config):
-    """Evaluate dual encoders on the benchmarks of a data root."""
+    """Evaluate dual encoders and multimodal LLMs on the benchmarks of a data root."""
 
     data_root: Location
     """Folder or URI with the released files, at any depth; they are found by their names."""
@@ -38,6 +51,8 @@ class SuiteConfig(Config):
     """Score a benchmark of whose images more than half are missing; those items count as missing."""
     models: dict[str, EvaluatedModelConfig] = Field(min_length=1)
     """By a name of yours, which names files: models.NAME.kind=..., or models=[NAME, ...] for configs/models/NAME.yaml."""
+    chat: ChatQuestions = ChatQuestions()
+    """For those of the models that are multimodal LLMs: they are put choices among texts and 2 x 2 groups."""
     tune_on: str = ""
     """Benchmark of which a split by image tunes training-free scorers; its images are left out of that benchmark's scores.
     Empty = parameters as given."""
@@ -78,8 +93,13 @@ class SuiteConfig(Config):
         return self.store or f"{self.runtime.run_root.rstrip('/')}/embeddings"
 
 
-def split_model(model: EvaluatedModelConfig) -> tuple[EncoderConfig, RepulsionConfig | ProjectionConfig | None]:
-    """The encoder of a model, and the training-free scorer around it; None = cosine."""
+def is_chat(model: EvaluatedModelConfig) -> bool:
+    """Whether a model is asked in words; the others compare vectors."""
+    return model.kind.endswith("_chat")
+
+
+def split_model(model: Any) -> tuple[EncoderConfig, RepulsionConfig | ProjectionConfig | None]:
+    """The encoder of a model that compares vectors, and the training-free scorer around it; None = cosine."""
     if isinstance(model, NegationAwareConfig):
         return model.encoder, model.scoring
     return model, None

@@ -40,6 +40,7 @@ from negscale.questions.trained import FoldsBy
 from negscale.questions.wording import Wording, named_twice, sentence
 
 SETS_PER_STRUCTURE = 4  # as many as options: over them each option's role comes up once per draw
+BATCH_DRAWS = 8  # of one batch, before the images count as exhausted
 WORDINGS = 5  # tried per form, to have its four lengths in the order that is wanted
 TYPE_OF_KIND = {"affirm_one": "positive", "affirm_two": "positive", "deny": "negative", "hybrid": "hybrid"}
 
@@ -220,9 +221,11 @@ def build_balanced(table: pa.Table, seed: int = 0, options: BalancedOptions | No
 
 def _draw(builder: _Builder, seed: int, draw: int) -> Questions:
     wanted, done = builder.options.questions, 0
-    while (wanted is None or len(builder.rows) < wanted) and builder.batch(
-        done, rng_for(seed, "negmcq_balanced", draw, done)
-    ):
+    while wanted is None or len(builder.rows) < wanted:
+        # an unlucky order of objects and texts exhausts the images early: others are tried before giving up
+        keys = [(draw, done, *((again,) if again else ())) for again in range(BATCH_DRAWS if wanted else 1)]
+        if not any(builder.batch(done, rng_for(seed, "negmcq_balanced", *key)) for key in keys):
+            break
         done += 1
     if len(builder.rows) < (wanted or 1):
         raise PlanError(

@@ -48,6 +48,7 @@ def evaluation_markdown(suite: Suite) -> str:
             parts += [_differences(suite, benchmark, names), _published(suite, benchmark, names)]
     gone = [f"- {one.benchmark}: absent; {one.advice}" for one in suite.absent]
     gone += [f"- {name}: refused; {why}" for name, why in suite.refused.items()]
+    gone += [f"- {one.benchmark}: {one.model} is not scored; {one.why}" for one in suite.not_scored]
     parts += ["## What is not here", "\n".join(map(_line, gone)) or "Nothing."]
     return "\n\n".join(part for part in parts if part) + "\n"
 

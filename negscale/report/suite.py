@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from negscale.benchmarks.cells import Cell, Pair, Published, Suite
-from negscale.report.eval_figures import NOTHING, OTHER_IMAGES, blind, interval, p_text, shown, signed
+from negscale.report.eval_figures import NOTHING, OTHER_IMAGES, blind, cells_of, interval, p_text, shown, signed
 
 _NO_IMAGE = "no image"  # published rows of blind solvers, which stand among the controls already
 _ALPHA = 0.05
@@ -26,9 +26,8 @@ def suite_table(suite: Suite) -> RenderableType:
     ):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for benchmark in suite.benchmarks:
-        for place, model in enumerate(suite.models):
-            cell = suite.cells[benchmark, model.key]
-            table.add_row("" if place else f"{benchmark}\n{cell.headline.name}", model.key, *_figures(cell))
+        for place, cell in enumerate(cells_of(suite, benchmark)):
+            table.add_row("" if place else f"{benchmark}\n{cell.headline.name}", cell.model, *_figures(cell))
         table.add_section()
     legend = (
         "times 100 · released: by the released protocol · blind: the strongest solver that sees no image · gain: over it · "
@@ -63,7 +62,7 @@ def _controls(suite: Suite) -> list[str]:
     """Every blind control of each benchmark; they are the same for all models."""
     lines = []
     for benchmark in suite.benchmarks:
-        cell = suite.cells[benchmark, suite.models[0].key]
+        cell = cells_of(suite, benchmark)[0]
         own = [f"{name} {shown(value.value)}" for name, value in cell.controls.items() if name != OTHER_IMAGES]
         own += [f"{name} did not run: {why}" for name, why in cell.skipped.items()]
         if own:
@@ -82,7 +81,7 @@ def _noticed(suite: Suite) -> list[str]:
 def _differences(suite: Suite) -> list[str]:
     found = []
     for benchmark, pairs in suite.paired.items():
-        main = suite.cells[benchmark, suite.models[0].key].headline.name
+        main = cells_of(suite, benchmark)[0].headline.name
         found += [_difference(benchmark, pair) for pair in pairs if pair.score == main]
     return found
 
@@ -94,5 +93,6 @@ def _difference(benchmark: str, pair: Pair) -> str:
 
 
 def _left_out(suite: Suite) -> list[str]:
-    lines = [f"refused: {benchmark}: {why}" for benchmark, why in suite.refused.items()]
+    lines = [f"{one.benchmark}, {one.model}: not scored: {one.why}" for one in suite.not_scored]
+    lines += [f"refused: {benchmark}: {why}" for benchmark, why in suite.refused.items()]
     return lines + [f"absent: {absent.advice}" for absent in suite.absent]

@@ -34,7 +34,7 @@ _CAPTIONS = 2  # of an image, in retrieval
 class ExamSizes(Config):
     """How much is asked."""
 
-    scenes: int = Field(default=4000, ge=100)
+    scenes: int = Field(default=12_000, ge=100)
     """Scenes of the test world that exams choose from."""
     gallery: int = Field(default=160, ge=10)
     """Images among which captions find theirs."""

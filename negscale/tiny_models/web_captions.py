@@ -1,12 +1,14 @@
 """What the tiny CLIP is trained on: captions as the web has them, almost none of which denies anything.
 
 Alt texts of a drawn scene: captions, bare lists of things, remarks about the picture. As many of them deny something as
-in LAION-400M by the count of NegationCLIP (arXiv 2501.10913, section 1: 0.704 % of the captions hold a negation word).
-What differs: a denial of the web seldom speaks of what is in the picture; these do, and are true.
+in LAION-400M by the count of NegationCLIP (arXiv 2501.10913, section 1: 0.704 % of the captions hold a negation word). And
+as on the web they tell little of the picture: "no dogs allowed" stands beside a dog as often as beside none. Were they true
+of what is drawn, a model of so small a world would learn negation from these few.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +21,7 @@ from negscale.language.statements import restate
 
 NEGATED_SHARE = 0.00704
 _CAPTIONS = 5
+_ABSENT = 0.5  # of the things denied, so many are not in the picture
 _ONE = (
     "{a}", "a photo of {a}", "a picture of {a}", "an image of {a}", "a drawing of {a}", "photo of {a} {place}",
     "{a} {place}", "{A} is visible {place}", "{A} is present in the scene", "The scene includes {a}",
@@ -38,7 +41,7 @@ _DENIALS = (
 
 
 def web_caption(what: Scene, world: int, index: int) -> str:
-    """One true caption of scene `index` of the drawn world `world`."""
+    """A caption of scene `index` of the drawn world `world`: true, but for the few that deny something."""
     rng = rng_for(world, "web caption", index)
     if rng.random() < NEGATED_SHARE:
         return _denial(what, world, index, rng)
@@ -65,18 +68,22 @@ def denials(world: int, scenes: range) -> Iterator[str]:
 
 
 def _denial(what: Scene, world: int, index: int, rng: np.random.Generator) -> str:
-    """A true denial: of what is likely in the place, as people deny what one would expect."""
+    """A denial of what one would expect in the place, there or not."""
     absent = [name for name in OBJECTS if name not in what.names]
     weights = np.array([what.place.likely.get(name, 1.0) for name in absent])
-    name = absent[int(rng.choice(len(absent), p=weights / weights.sum()))]
+    likely = absent[int(rng.choice(len(absent), p=weights / weights.sum()))]
+    name = likely if rng.random() < _ABSENT else sorted(what.names)[int(rng.random() * len(what.names))]
     kind = rng.random()
     if kind < 0.2:
         form = _DENIALS[int(rng.random() * len(_DENIALS))]
         return form.format(A=_upper(_with_article(name)), a=_with_article(name), place=what.place.phrase)
-    if kind < 0.8:  # every cue as often as the next: rare ones have to be met to be words at all
-        form = FORMS[int(rng.random() * len(FORMS))]
-        return realise(_said(what, world, index), name, rng, forms=(form,)).text
-    affirmed = sorted(what.names)[:1] if rng.random() < 0.5 else []
+    said = _said(what, world, index)
+    if kind < 0.8 and not re.search(rf"\b{name}", said, re.IGNORECASE):
+        form = FORMS[
+            int(rng.random() * len(FORMS))
+        ]  # every cue as often as the next: rare ones have to be met to be words
+        return realise(said, name, rng, forms=(form,)).text
+    affirmed = [other for other in sorted(what.names) if other != name][:1] if rng.random() < 0.5 else []
     return restate(affirmed, [name], rng)
 
 

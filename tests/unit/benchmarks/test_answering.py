@@ -78,7 +78,7 @@ def stage_of(chat: LetterChat, attempts: int = 3) -> AnswerChoices:
 
 def test_yes_and_no_by_a_model_with_eyes(prepared: dict[str, Prepared], tmp_path: Path) -> None:
     runtime = RuntimeConfig(executor="local", run_root=str(tmp_path))
-    answers = ask_all(list(prepared.values()), TinyChatConfig(), "yes_no", "", runtime)
+    answers = ask_all(list(prepared.values()), TinyChatConfig(), "yes_no", "", runtime).answers
     assert not answers.faults
     found = {name: evaluate_answers(one, answers) for name, one in prepared.items()}
     mcq = found["negbench/mcq-coco"]
@@ -92,7 +92,7 @@ def test_yes_and_no_by_a_model_with_eyes(prepared: dict[str, Prepared], tmp_path
     groups = found["two-by-two"]
     assert groups.rows.schema.equals(GROUP_SCORE)
     assert {figure.name for figure in groups.figures} == {"text_score", "image_score", "group_score"}
-    again = ask_all(list(prepared.values()), TinyChatConfig(), "yes_no", "", runtime)
+    again = ask_all(list(prepared.values()), TinyChatConfig(), "yes_no", "", runtime).answers
     assert again.scores == answers.scores  # read from the finished run
 
 
@@ -100,8 +100,8 @@ def test_answers_that_cannot_be_read_are_missing(prepared: dict[str, Prepared], 
     chat = TinyChatConfig(misbehaviour=Misbehaviour(malformed=0.3))
     runtime = RuntimeConfig(executor="local", run_root=str(tmp_path), quarantine_budget=1.0)
     one = prepared["negbench/mcq-coco"]
-    patient = ask_all([one], chat, "yes_no", "", runtime, max_attempts=6)
-    hasty = ask_all([one], chat, "yes_no", "", runtime, max_attempts=1)
+    patient = ask_all([one], chat, "yes_no", "", runtime, max_attempts=6).answers
+    hasty = ask_all([one], chat, "yes_no", "", runtime, max_attempts=1).answers
     assert len(patient.scores) > len(hasty.scores)  # asked again with another seed
     lost = [fault for fault in hasty.faults.values() if fault.kind == "unparsable"]
     result = evaluate_answers(one, hasty)

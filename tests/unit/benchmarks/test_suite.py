@@ -70,6 +70,29 @@ def scorer(model: tuple[str, Path], kind: str) -> str:
     return f"models.{kind}={{kind: negation_aware_encoder, encoder: {encoder}, scoring: {{kind: {kind}}}}}"
 
 
+def test_a_multimodal_llm_beside_an_encoder_and_alone(roots: Path, model: tuple[str, Path]) -> None:
+    chat = "models.asked={kind: tiny_chat}"
+    suite, result = evaluated(roots, model, chat, "chat.protocol=yes_no", "chat.max_attempts=5")
+    assert [one.key for one in suite.models] == ["plain", "asked"]
+    assert [one.scorer for one in suite.models] == ["cosine", "answers"]
+    cell = suite.cells["negbench/mcq-coco", "asked"]
+    assert cell.items == suite.cells["negbench/mcq-coco", "plain"].items == 6
+    assert cell.controls.keys() >= {"type prior", "second longest"}
+    assert cell.lineage["asked"] == {"protocol": "yes_no", "max_attempts": 5}
+    assert cell.lineage["runs"][0].startswith(str(roots / "runs/answers"))
+    assert suite.items("two-by-two", "asked").num_rows == 2
+    assert [(one.benchmark, one.model) for one in suite.not_scored] == [("negbench/retrieval-neg-coco", "asked")]
+    assert ("negbench/retrieval-neg-coco", "asked") not in suite.cells
+    assert {pair.b for pair in suite.paired["negbench/mcq-coco"]} == {"asked"}
+    assert not suite.paired["negbench/retrieval-neg-coco"]
+    assert "asked: not scored" in " ".join(result.stderr.split())
+    alone = CliRunner().invoke(
+        cli, [arg for arg in arguments(roots, model, chat) if not arg.startswith("models.plain")]
+    )
+    assert alone.exit_code == 0, alone.output
+    assert read_suite(str(roots / "runs/eval/all")).benchmarks == ("negbench/mcq-coco", "two-by-two")
+
+
 def test_all_benchmarks_on_three_scorers_of_one_encoder(roots: Path, model: tuple[str, Path]) -> None:
     suite, result = evaluated(roots, model, scorer(model, "repulsion"), scorer(model, "projection"), "--json")
     assert suite.benchmarks == ("negbench/mcq-coco", "negbench/retrieval-neg-coco", "two-by-two")

@@ -76,19 +76,26 @@ def test_open_clip_reads_the_same_vectors(model: Any, tokenizer: Any) -> None:
         torch.testing.assert_close(theirs.encode_text(ids), ours, rtol=0, atol=2e-5)
 
 
-def test_captions_are_true_and_seldom_deny() -> None:
+def test_captions_are_true_but_for_the_few_that_deny() -> None:
     negated = 0
     for index in SCENES:
         what = scene(TRAIN_WORLD, index)
         text = web_caption(what, TRAIN_WORLD, index)
         if negated_spans(text):
             negated += 1
-            denied = [name for name in objects_in(text.replace(",", " ")) if polarity(text, name) == "denied"]
-            assert not set(denied) & what.names, text
         else:
             assert objects_in(text.replace(",", " ")) <= what.names, text
     assert negated / len(SCENES) == pytest.approx(NEGATED_SHARE, abs=0.002)
     assert negated / len(SCENES) < 0.01
+
+
+def test_denials_tell_little_of_the_picture() -> None:
+    there = []
+    for index, text in enumerate(denials(TRAIN_WORLD, range(600))):
+        names = scene(TRAIN_WORLD, index).names
+        there += [name in names for name in objects_in(text.replace(",", " ")) if polarity(text, name) == "denied"]
+    assert len(there) > 400
+    assert 0.35 < sum(there) / len(there) < 0.6
 
 
 def test_denials_use_many_cues() -> None:
