@@ -22,6 +22,7 @@ from negscale.scan.sources import CAPTION_COLUMNS, Reading, Unit, format_of
 from negscale.storage.folder import open_folder
 
 BATCH_ROWS = 1 << 16
+_PARQUET_ROWS, _PARQUET_BYTES = 1 << 18, 1 << 24  # of a batch at most: what every batch costs is shared by its rows
 _BLOCK_BYTES = 1 << 23
 
 
@@ -118,8 +119,21 @@ def _parquet(file: Any, unit: Unit, reading: Reading) -> Iterator[pa.Array]:
     parquet = pq.ParquetFile(file)
     column = _chosen(parquet.schema_arrow.names, unit, reading)
     groups = range(*unit.groups)  # a file without rows has none
-    for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups, columns=[column], use_threads=False):
+    rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // _bytes_a_row(parquet, groups, column)))
+    for batch in parquet.iter_batches(rows, row_groups=groups, columns=[column], use_threads=False):
         yield batch.column(0)
+
+
+def _bytes_a_row(parquet: pq.ParquetFile, groups: range, column: str) -> int:
+    """Of a column, by the footer; at least one."""
+    size = rows = 0
+    for number in groups:
+        group = parquet.metadata.row_group(number)
+        rows += group.num_rows
+        parts = (group.column(at) for at in range(group.num_columns))
+        # encoded: a dictionary makes it smaller than it will be
+        size += sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] == column)
+    return max(1, size // max(1, rows))
 
 
 def _table(stream: Any, unit: Unit, reading: Reading, unread: Counter[str]) -> Iterator[pa.Array]:
