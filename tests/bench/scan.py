@@ -42,7 +42,9 @@ def measure(bench: Bench) -> None:
     if not (data / TEXTS).is_file():
         raise LegError(f"no {data / TEXTS}; set NEGSCALE_SHARED_DATA")
     rows, repeats = bench.by_size(300_000, 3_000_000, 10_000_000), bench.by_size(1, 3, 5)
-    copies = bench.by_size(80, 400, 400)  # of one file: 20 or 100 M captions against a tenth, when pools are full already
+    copies = bench.by_size(
+        80, 400, 400
+    )  # of one file: 20 or 100 M captions against a tenth, when pools are full already
     bench.baseline = "a Python re loop (one process, one compiled alternation); DuckDB regexp_matches on 2 threads"
     bench.config = {"captions": rows, "workers": WORKERS, "file_rows": FILE_ROWS}
     with tempfile.TemporaryDirectory(prefix="negscale-bench-scan-") as folder:

@@ -39,7 +39,7 @@ def test_encoder_matches_pictures_and_captions_and_is_blind_to_negation() -> Non
     assert found["image_to_text_r1"] >= 0.6 * found["image_to_text_r1_by_rule"]
     assert found["image_to_text_r1"] == near("encoder", "image_to_text_r1", 0.06)
     assert found["text_to_image_r1"] == near("encoder", "text_to_image_r1", 0.06)
-    assert found["negation_accuracy"] < 0.7, "the base model of later fine-tuning does not understand negation"
+    assert 0.3 < found["negation_accuracy"] < 0.7, "the base model of later fine-tuning does not understand negation"
 
 
 def test_editor_paints_objects_and_leaves_the_rest() -> None:
