@@ -74,7 +74,9 @@ def test_a_folder_comes_back_as_it_was_written(written: str) -> None:
     assert len(shown["cells"]) == 2
     assert shown["cells"][0]["controls"]["odd"]["value"] is None
     facts = json.loads(Path(written, SUITE).read_text())
-    assert set(facts) == {"data_root", "image_root", "models", "benchmarks", "absent", "refused", "negscale", "seed"}
+    assert set(facts) == {
+        "data_root", "image_root", "models", "benchmarks", "absent", "refused", "not_scored", "negscale", "seed",
+    }  # fmt: skip
 
 
 def test_what_is_no_evaluation_is_named(written: str, tmp_path: Path) -> None:
