@@ -83,7 +83,8 @@ def damage(made: TrainConfig, what: str) -> None:
     step = checkpoints.steps()[-1]
     checkpoint, state = checkpoints.load(step)
     if what == "optimiser":
-        state = type(state)(state.trainable, {})
+        # as a fresh one has it; a checkpoint without any is refused, and the one before it is used
+        state = type(state)(state.trainable, {name: torch.zeros_like(found) for name, found in state.optimiser.items()})
     checkpoints.save(step, state, {} if what == "cursor" else checkpoint.cursors, checkpoint.facts)
 
 
