@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from negscale.scan.column import bytes_of
+from negscale.scan.compiled import compiled
 
 HELD, BEYOND_ASCII = 1, 2
 """What is said of a caption: it holds a phrase; it has a byte beyond ASCII (and nothing else is known of it)."""
@@ -193,7 +194,7 @@ def _rest(
     return words
 
 
-@numba.njit(nogil=True, cache=True, boundscheck=False)
+@compiled
 def _run(text: Any, offsets: Any, kinds: Any, steps: Any, found: Any) -> Any:
     """Four lanes of about as many bytes each; captions are not empty."""
     one, rows = np.uint64(1), np.uint64(len(offsets) - 1)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-import numba
 import numpy as np
 import pyarrow as pa
 
 from negscale.core.rng import rng_for
 from negscale.scan.column import bytes_of
+from negscale.scan.compiled import compiled
 
 BITS: Final = 56
 _PLACES = 1 << 16  # bytes of a caption that have a number of their own
@@ -28,7 +28,7 @@ def ranks_of(captions: pa.Array, seed: int) -> np.ndarray:
     return ranks >> np.uint64(64 - BITS)
 
 
-@numba.njit(nogil=True, cache=True, boundscheck=False)
+@compiled
 def _rank(text: Any, offsets: Any, numbers: Any, ranks: Any) -> None:
     for row in range(len(offsets) - 1):
         begin, end = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
