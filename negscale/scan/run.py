@@ -80,14 +80,15 @@ def scan(
         if unit.key in done:
             total.merge(options.tally().read_json(json.loads(folder.read(f"units/{unit.key}.json"))))
     finished = len(units) - len(todo)
-    for unit, counted in _work(todo, options, folder.uri, workers or len(os.sched_getaffinity(0))):
-        finished += 1
-        if isinstance(counted, str):
-            failed[unit.name] = counted
-        else:
-            total.merge(options.tally().read_json(counted))
-        if told is not None:
-            told(finished, len(units))
+    with _memory():
+        for unit, counted in _work(todo, options, folder.uri, workers or len(os.sched_getaffinity(0))):
+            finished += 1
+            if isinstance(counted, str):
+                failed[unit.name] = counted
+            else:
+                total.merge(options.tally().read_json(counted))
+            if told is not None:
+                told(finished, len(units))
     result = {
         "sources": list(sources), "files": len(files), "bytes": sum(file.size_bytes for file in files), "units": len(units),
         "resumed_units": len(units) - len(todo), "state": folder.uri, "options": asdict(options), "failed": failed,
@@ -95,6 +96,18 @@ def scan(
     }  # fmt: skip
     folder.write("result.json", json.dumps(result, indent=1).encode())
     return result
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Arrow's memory from jemalloc where this build has it: the default gives pages back that the next batch wants again."""
+    before = pa.default_memory_pool()
+    if "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
 
 
 def _work(units: Sequence[Unit], options: ScanOptions, state: str, workers: int) -> Iterator[tuple[Unit, Counted]]:
