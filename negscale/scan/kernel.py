@@ -196,7 +196,10 @@ def _rest(
 
 @compiled
 def _run(text: Any, offsets: Any, kinds: Any, steps: Any, found: Any) -> Any:
-    """Four lanes of about as many bytes each; captions are not empty."""
+    """Four lanes of about as many bytes each; captions are not empty.
+
+    Written out lane by lane: the states must stay in registers, and Numba would keep an array of four in memory.
+    """
     one, rows = np.uint64(1), np.uint64(len(offsets) - 1)
     quarter = offsets[-1] // 4
     row0 = np.uint64(0)

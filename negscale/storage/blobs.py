@@ -9,6 +9,7 @@ is whole.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import tarfile
 import tempfile
@@ -21,7 +22,7 @@ from typing import Any
 from negscale.core.errors import FatalError
 from negscale.storage.folder import Folder, LocalFolder, attempt_name
 
-MEMORY_BYTES = 32 << 20  # of a batch: what fits is written once, the rest twice
+MEMORY_BYTES = 16 << 20  # of a batch: what fits is written once, the rest twice
 _BUFFER_BYTES = 1 << 20  # few writes: each hands the interpreter's lock to another thread
 _PAD = bytes(tarfile.BLOCKSIZE)
 _BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)  # ustar: name 0-99, ..., size 124-135, time, sum 148-155, ...
@@ -38,55 +39,52 @@ class Spool:
     def __init__(self, folder: str = "", memory_bytes: int = MEMORY_BYTES) -> None:
         """folder: where the file lies; empty = the system's (TMPDIR)."""
         self._folder, self._budget = folder or None, memory_bytes
-        self._kept: dict[int, list[bytes]] = {}
-        self._held = 0
+        # pages of its own: they go back to the system with the batch, where bodies on the heap would leave it in holes
+        self._memory = mmap.mmap(-1, max(memory_bytes, 1), flags=mmap.MAP_PRIVATE)
         self._file: Any = None
         self._end = 0
 
     def append(self, chunks: Iterable[bytes]) -> tuple[int, int]:
         """Keep one body; returns (place, length). Raises FatalError when the disk is full."""
-        at, length, kept = self._end, 0, []
+        at = end = self._end
         for chunk in chunks:
-            if self._file is None and self._held + length + len(chunk) > self._budget:
-                self._open_file()
+            if self._file is None and end + len(chunk) > self._budget:
+                self._open_file(at)
+                self._write(self._memory[at:end])
             if self._file is None:
-                kept.append(chunk)
+                self._memory[end : end + len(chunk)] = chunk
             else:
-                self._write(kept, chunk)
-                kept = []
-            length += len(chunk)
-        if kept:
-            self._kept[at] = kept
-            self._held += length
-        self._end += length
-        return at, length
+                self._write(chunk)
+            end += len(chunk)
+        self._end = end
+        return at, end - at
 
-    def _open_file(self) -> None:
+    def _open_file(self, start: int) -> None:
         try:
             self._file = tempfile.TemporaryFile(dir=self._folder, prefix="negscale-spool-")  # noqa: SIM115
-            self._start = self._end  # the body that begins here is the first in the file
+            self._start = start  # the body that begins here is the first in the file
         except OSError as error:
             raise _no_room(error) from error
 
-    def _write(self, kept: list[bytes], chunk: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         try:
-            self._file.writelines([*kept, chunk])
+            self._file.write(data)
         except OSError as error:
             raise _no_room(error) from error
 
     def read(self, at: int, length: int) -> bytes:
         """The bytes of the body at a place; appends are over by then."""
-        if at in self._kept:
-            return b"".join(self._kept[at])
+        if self._file is None or at < self._start:
+            return self._memory[at : at + length]
         self._file.seek(at - self._start)
-        data = self._file.read(length)
+        data: bytes = self._file.read(length)
         if len(data) != length:
             raise FatalError("the spool file is shorter than what was written to it; see the disk")
         return data
 
     def close(self) -> None:
         """Free memory and disk."""
-        self._kept.clear()
+        self._memory.close()
         if self._file is not None:
             self._file.close()
 

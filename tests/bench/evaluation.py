@@ -126,7 +126,7 @@ def make_model_leg(path: str, work: str) -> Figures:
     return {"parameters": sum(values.numel() for values in model.parameters())}
 
 
-def released_leg(shared: str, weights: str, step: int, repeat: int, out: str, work: str) -> Figures:
+def released_leg(shared: str, weights: str, step: int, out: str, work: str) -> Figures:
     """One benchmark after another, each with its own images and captions."""
     import open_clip
     import torch
@@ -169,7 +169,7 @@ def released_leg(shared: str, weights: str, step: int, repeat: int, out: str, wo
     return {"seconds": seconds, "pictures": pictures_seen, "texts": texts_seen}
 
 
-def negscale_leg(shared: str, weights: str, step: int, repeat: int, out: str, cut: bool, work: str) -> Figures:
+def negscale_leg(shared: str, weights: str, step: int, out: str, cut: bool, work: str) -> Figures:
     """All at once: name contents, encode what is new in a local run, score. cut: captions end at their end of text."""
     from negscale.backends import dual_encoders
     from negscale.backends.dual_encoders import OpenClipEncoderConfig
@@ -221,7 +221,7 @@ def negscale_leg(shared: str, weights: str, step: int, repeat: int, out: str, cu
     return {"seconds": seconds, "controls_s": controls_s, "load_s": load_s, **counts}
 
 
-def rank_leg(queries: int, items: int, repeat: int, work: str) -> Figures:
+def rank_leg(queries: int, items: int, work: str) -> Figures:
     """Exact places of each query's right item; one product and its k best as the released code does."""
     import numpy as np
     import torch
