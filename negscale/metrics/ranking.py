@@ -177,9 +177,11 @@ class _Twins:
 
     @classmethod
     def of(cls, items: np.ndarray) -> _Twins:
-        seen: dict[bytes, int] = {}
-        rows = np.ascontiguousarray(items + np.float32(0))  # -0.0 is 0.0
-        group = np.array([seen.setdefault(blake2b(row, digest_size=16).digest(), len(seen)) for row in rows])
+        digests = bytearray()
+        for start in range(0, len(items), ITEM_BLOCK):  # in blocks: a copy of all would be as large as the vectors
+            for row in np.ascontiguousarray(items[start : start + ITEM_BLOCK] + np.float32(0)):  # -0.0 is 0.0
+                digests += blake2b(row, digest_size=16).digest()
+        group = np.unique(np.frombuffer(digests, "S16"), return_inverse=True)[1]
         members = np.argsort(group, kind="stable")
         ends = np.cumsum(np.bincount(group))
         return cls(group, members, np.concatenate([[0], ends[:-1]]), ends)
