@@ -2,7 +2,8 @@
 
 CLIP (arXiv 2103.00020) pads every text to 77 tokens and reads its vector off the end-of-text token; under the causal mask
 no token sees a later one, so that the tokens behind it change nothing. open_clip computes them all the same. What differs:
-a batch is cut at its longest end of text, which is exact up to the last bits, and a batch of like lengths is made first.
+a batch is cut at its longest end of text, rounded up to whole blocks of tokens so that matrix kernels sum as they do over
+the padded text, and a batch of like lengths is made first.
 Towers that look both ways (SigLIP) or append a class token (CoCa) are left as they are.
 """
 
@@ -10,6 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+# Lengths in whole blocks leave a CPU's matrix kernels no remainder that they would sum in another order: measured on
+# ViT-B/32's tower in float32, 16 to 64 tokens give the padded text's vectors to the last bit, 20 and 24 do not.
+_BLOCK = 16
 
 
 def causal_tower(model: Any) -> Any:
@@ -32,14 +37,14 @@ def ends_of_text(tower: Any, tokens: Any) -> Any:
 
 
 def encode_cut(tower: Any, tokens: Any) -> Any:
-    """float[N, D] vectors of tokens int64[N, L], not normalised, computed up to the longest end of text only.
+    """float[N, D] vectors of tokens int64[N, L], not normalised, computed up to the longest end of text only (in whole blocks).
 
     tower: what `causal_tower` gave.
     """
     import torch
 
     ends = ends_of_text(tower, tokens)
-    length = int(ends.max()) + 1
+    length = min(-(-(int(ends.max()) + 1) // _BLOCK) * _BLOCK, tokens.shape[1])
     cast = tower.transformer.get_cast_dtype()
     x = tower.token_embedding(tokens[:, :length]).to(cast) + tower.positional_embedding[:length].to(cast)
     x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])

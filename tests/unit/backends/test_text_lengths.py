@@ -54,6 +54,19 @@ def test_cut_texts_have_the_vectors_of_padded_ones(tmp_path: Path, name: str, te
     assert (whole[0] - whole[3]).abs().max() > 1e-2
 
 
+def test_texts_are_cut_in_whole_blocks_and_not_beyond_the_context(tmp_path: Path) -> None:
+    model = made(tmp_path, "made-cut-blocks")
+    tower, tokenizer, seen = causal_tower(model), open_clip.get_tokenizer("made-cut-blocks"), []
+    tower.transformer.register_forward_pre_hook(lambda _module, given: seen.append(given[0].shape[1]))
+    lengths = (3, 16, 17, 64, 65, 77)  # tokens with begin and end
+    with torch.inference_mode():
+        for length in lengths:
+            tokens = tokenizer([" ".join(["dog"] * (length - 2))])
+            assert int(ends_of_text(tower, tokens)) + 1 == length
+            encode_cut(tower, tokens)
+    assert seen == [16, 16, 32, 64, 77, 77]
+
+
 def test_towers_that_look_ahead_are_not_cut(tmp_path: Path) -> None:
     for name, text in (
         ("made-both-ways", {"no_causal_mask": True}), ("made-class-token", {"embed_cls": True}),
