@@ -19,7 +19,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from negscale import __version__, app, build_verbs, data_verbs, eval_verbs, report_verbs, train_verbs, verbs
+from negscale import (
+    __version__,
+    app,
+    build_verbs,
+    data_verbs,
+    eval_verbs,
+    mission_verbs,
+    report_verbs,
+    train_verbs,
+    verbs,
+)
 from negscale.core.errors import NegscaleError, QuarantineBudgetError
 from negscale.core.run import Manifest
 from negscale.report import terminal
@@ -172,6 +182,7 @@ cli.command()(report_verbs.report)
 cli.command()(build_verbs.build)
 cli.command("eval")(eval_verbs.evaluate)
 cli.command()(train_verbs.train)
+cli.command()(mission_verbs.mission)
 
 
 @cli.command("audit-questions")

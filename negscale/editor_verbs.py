@@ -6,26 +6,27 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from negscale import app
 from negscale.core import config as configs
+from negscale.ray_training import run_on_ray
+
+if TYPE_CHECKING:
+    from negscale.training.editor_config import EditTrainConfig
 
 _err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
 
 
 def train(name: str, overrides: Sequence[str], fragments: Sequence[str], as_json: bool) -> None:
     """Train, or go on; prints the manifest."""
-    from negscale.storage.folder import open_folder
     from negscale.training.editor_config import EditTrainConfig
-    from negscale.training.editor_run import edit_training_uri, train_editor
-    from negscale.training.record import finished
+    from negscale.training.editor_run import edit_training_uri
 
     chosen = configs.load(EditTrainConfig, app.read_fragments([f"recipes/{name}", *fragments]), overrides)
-    folder = edit_training_uri(name, chosen)
     with _err.status("reading the runs") as line:
 
         def told(figures: Mapping[str, Any]) -> None:
@@ -34,40 +35,43 @@ def train(name: str, overrides: Sequence[str], fragments: Sequence[str], as_json
                 f"{figures['rows'] / max(figures['seconds'], 1e-9):,.1f} edits/s"
             )
 
-        def watch(progress: Any) -> None:
-            told({"step": progress.step, "epoch": progress.epoch, **progress.metrics})
-
-        if chosen.runtime.executor == "local" or finished(open_folder(folder)) is not None:
-            facts = train_editor(name, chosen, watch if _err.is_terminal else None)
-        else:
-            facts = _on_ray(name, chosen, folder, told)
+        facts = run_training(name, chosen, told if _err.is_terminal else None)
+    folder = edit_training_uri(name, chosen)
     if as_json:
         print(json.dumps({**facts, "folder": folder}, indent=1))
     else:
-        _err.print(_table(name, facts))
+        _err.print(facts_table(name, facts))
     _err.print(f"training folder: {folder}", soft_wrap=True)
 
 
-def _on_ray(name: str, config: Any, folder: str, told: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    from negscale.core.runtime import RuntimeConfig
-    from negscale.executors import ray_train  # Ray takes seconds to import
-    from negscale.training.editor_run import open_edit_data, train_editor
+def run_training(
+    name: str, config: EditTrainConfig, told: Callable[[Mapping[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Train in this process or on Ray Train, as `runtime.executor` says; returns the manifest.
 
+    told: called here with {step, epoch, figures...} while it trains.
+    """
+    from negscale.storage.folder import open_folder
+    from negscale.training.editor_run import edit_training_uri, open_edit_data, train_editor
+    from negscale.training.record import finished
+
+    folder = edit_training_uri(name, config)
+    if config.runtime.executor == "local" or finished(open_folder(folder)) is not None:
+
+        def watch(progress: Any) -> None:
+            if told is not None:
+                told({"step": progress.step, "epoch": progress.epoch, **progress.metrics})
+
+        return train_editor(name, config, watch)
     open_edit_data(config)  # what is wrong with the runs is said before anything starts
-    wish = config.runtime.ray
-    workers = ray_train.Workers(
-        number=wish.workers, cpus=wish.cpus, gpus=wish.gpus, resources=wish.resources,
-        wait_for_nodes_s=wish.wait_for_nodes_s, resize_every_s=wish.resize_every_s, max_failures=wish.max_failures,
-        preemption_grace_s=wish.preemption_grace_s, timeout_s=wish.timeout_s,
+    found: dict[str, Any] = run_on_ray(
+        folder, config.runtime, functools.partial(train_editor, name, config), None, told
     )  # fmt: skip
-    training = ray_train.Training(
-        folder=folder, train=functools.partial(train_editor, name, config), workers=workers,
-        on_report=told if _err.is_terminal else None, report_every=config.runtime.report_every,
-    )  # fmt: skip
-    return ray_train.run(training, RuntimeConfig(ray_address=wish.address, ray_cpus=wish.local_cpus))
+    return found
 
 
-def _table(name: str, facts: dict[str, Any]) -> Table:
+def facts_table(name: str, facts: Mapping[str, Any]) -> Table:
+    """The manifest of an editor training."""
     table = Table(title=f"{name} {facts['fingerprint']}", title_justify="left", show_header=False)
     table.add_row("steps", f"{facts['steps']:,}")
     table.add_row("model", facts["model"])

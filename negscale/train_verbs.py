@@ -54,7 +54,7 @@ def train(
     if as_json:
         print(json.dumps({**facts, "folder": training_uri(name, chosen)}, indent=1))
     else:
-        _err.print(_table(name, facts))
+        _err.print(facts_table(name, facts))
     _err.print(f"training folder: {training_uri(name, chosen)}", soft_wrap=True)
 
 
@@ -117,7 +117,8 @@ def export(uri: str, to: str, out: str, as_json: bool) -> bool:
     return True
 
 
-def _table(name: str, facts: dict[str, Any]) -> Table:
+def facts_table(name: str, facts: Mapping[str, Any]) -> Table:
+    """The manifest of a text-encoder training with its validations."""
     table = Table(title=f"{name} {facts['fingerprint']}", title_justify="left", show_header=False)
     table.add_row("steps", f"{facts['steps']:,}")
     table.add_row("model", facts["model"])

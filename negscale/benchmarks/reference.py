@@ -39,7 +39,7 @@ class ReferenceRow(Config):
     """As the source names it."""
     value: float
     """As printed."""
-    unit: Literal["percent", "fraction", "rank"] = "percent"
+    unit: Literal["percent", "fraction", "rank", "distance"] = "percent"
     """Of the value."""
     source: str
     """Key of the source."""
@@ -91,8 +91,6 @@ def parse_references(text: str, name: str) -> References:
 
 
 @cache
-def references() -> References:
-    """The figures that come with negscale."""
-    return parse_references(
-        files("negscale.benchmarks").joinpath("reference.yaml").read_text("utf-8"), "reference.yaml"
-    )
+def references(name: str = "reference.yaml") -> References:
+    """The figures that come with negscale; nein_reference.yaml: those of editors."""
+    return parse_references(files("negscale.benchmarks").joinpath(name).read_text("utf-8"), name)

@@ -30,9 +30,9 @@ def scores_table(facts: Mapping[str, Any]) -> RenderableType:
         section = head
         value, released = score["estimate"], score["as_released"]
         table.add_row(
-            score["name"], _number(value["value"], score["unit"]), _interval(value, score["unit"]),
+            score["name"], number(value["value"], score["unit"]), interval(value, score["unit"]),
             f"{value['count']:,}", f"{value['missing']:,}" if value["missing"] else "",
-            _number(released["value"], score["unit"]) if released else "", _arrow(score["higher_is_better"]),
+            number(released["value"], score["unit"]) if released else "", _arrow(score["higher_is_better"]),
         )  # fmt: skip
     lines = [
         f"{facts['items']:,} items of {facts['rows']:,} rows · shares, cosines, L1 and L2 times 100 · run {facts['run']}",
@@ -54,22 +54,24 @@ def groups_table(score: Mapping[str, Any], what: str) -> RenderableType:
     )  # fmt: skip
     for name, value in order:
         table.add_row(
-            name, _number(value["value"], score["unit"]), _interval(value, score["unit"]), f"{value['count']:,}",
+            name, number(value["value"], score["unit"]), interval(value, score["unit"]), f"{value['count']:,}",
             f"{value['missing']:,}" if value["missing"] else "",
         )  # fmt: skip
     return table
 
 
-def _number(value: float | None, unit: str) -> str:
+def number(value: float | None, unit: str) -> str:
+    """A value as papers print it: shares and cosines times 100."""
     if value is None or isnan(value):
         return "-"
     return f"{100 * value:.2f}" if unit in _TIMES_100 else f"{value:.2f}" if unit == "percent" else f"{value:.4g}"
 
 
-def _interval(estimate: Mapping[str, Any], unit: str) -> str:
+def interval(estimate: Mapping[str, Any], unit: str) -> str:
+    """ "low to high", or nothing."""
     if estimate["low"] is None:
         return ""
-    return f"{_number(estimate['low'], unit)} to {_number(estimate['high'], unit)}"
+    return f"{number(estimate['low'], unit)} to {number(estimate['high'], unit)}"
 
 
 def _arrow(better: bool | None) -> str:
