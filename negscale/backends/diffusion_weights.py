@@ -34,6 +34,9 @@ class DiffusionRunConfig(TorchConfig):
     """sdpa: torch's fused kernels; sliced: head by head, slower, for GPUs where memory is short."""
     autoencoder: Literal["whole", "sliced", "tiled"] = "whole"
     """sliced: pictures are decoded one at a time; tiled: in overlapping tiles, which may leave faint seams."""
+    layout: Literal["contiguous", "channels_last"] = "contiguous"
+    """How UNet and autoencoder keep their weights. Which is faster depends on network, type and device: measure. On CPU,
+    channels_last gave a 1.4 M UNet 1.3 times the edits in float32, and fewer in bfloat16 and at 57 M."""
     offload: Literal["none", "model", "sequential"] = "none"
     """model: only the network at work is on the GPU; sequential: only the layer at work, several times slower."""
 
@@ -117,9 +120,15 @@ class DiffusionModelConfig(HfModelConfig):
         return self._placed(pipeline, device)
 
     def _fit_memory(self, pipeline: Any) -> None:
+        import torch
+
         if self.run.attention == "sliced":
             pipeline.enable_attention_slicing()
         vae = getattr(pipeline, "vae", None)
+        if self.run.layout == "channels_last":
+            for network in (getattr(pipeline, "unet", None), vae):
+                if network is not None:
+                    network.to(memory_format=torch.channels_last)
         if vae is not None and self.run.autoencoder == "sliced":
             vae.enable_slicing()
         if vae is not None and self.run.autoencoder == "tiled":

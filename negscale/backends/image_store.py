@@ -22,8 +22,8 @@ from negscale.storage.blobs import Spool, TarBlob
 from negscale.storage.folder import Folder, LocalFolder, open_folder
 
 IMAGES = "images"  # folder of the tars, below the run folder
-_ENCODERS = 2
-_AHEAD = 8  # images that wait for an encoder: bounds the memory
+_ENCODERS = 4  # the images of a last call, which no next call hides, are waited for
+_AHEAD = 64  # images that wait for an encoder, two calls of an editor: bounds the memory (50 MB at 512 px)
 _STALE_S = 6 * 3600.0
 
 

@@ -69,7 +69,8 @@ def load_editor(
     """
     import diffusers
 
-    pipe = config.model_copy(update={"dtype": "float32"}).load_pipeline()
+    run = config.run.model_copy(update={"layout": "contiguous"})  # as checkpoints and exports keep weights
+    pipe = config.model_copy(update={"dtype": "float32", "run": run}).load_pipeline()
     library: Any = diffusers
     scheduler = library.DDPMScheduler.from_config(pipe.scheduler.config)
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
