@@ -13,20 +13,23 @@ from typing import Any
 
 from rich.console import Console
 
-from negscale import app, editor_verbs, train_verbs
+from negscale import app, editor_verbs, train_verbs, verbs
 from negscale.backends.diffusers_editor import PIPELINE
 from negscale.backends.dual_encoders import HfDualEncoderConfig, OpenClipEncoderConfig
 from negscale.benchmarks.registry import find_benchmark
 from negscale.benchmarks.suite_config import SuiteConfig
+from negscale.build_verbs import BUILDS
 from negscale.core import config as configs
 from negscale.core.errors import ConfigError, QuarantineBudgetError
 from negscale.core.run import Manifest
 from negscale.eval_verbs import run_benchmark
-from negscale.mission_config import MissionConfig, Step, resolved
+from negscale.mission_config import Exam, MissionConfig, Step, resolved
 from negscale.report import terminal
 from negscale.report.nein import nein_table
 from negscale.report.suite import suite_table
 from negscale.report_eval import make_eval_report
+from negscale.storage.folder import open_folder
+from negscale.storage.run_folder import RunFolder
 from negscale.suite import run_suite
 
 BEFORE, AFTER = "before", "tuned"
@@ -53,6 +56,8 @@ class Mission:
         self.check()
         for key, step in self.config.generate.items():
             self._generate(key, step)
+        for key, exam in self.config.exams.items():
+            self._examine(key, exam)
         self.facts["runs"] = {key: self.folders[key] for key in self.config.generate}
         if self._edits:
             self._teach_editor()
@@ -76,6 +81,9 @@ class Mission:
         for key, step in config.generate.items():
             app.load_config(step.recipe, [*step.config, *config.runtime], self._overrides(step, known))
             known[key] = key
+        for exam in config.exams.values():
+            if exam.build:
+                self._build_config(exam)
         self._training(known)
         resolved(config.evaluate, known)
 
@@ -93,6 +101,20 @@ class Mission:
         self.console.print(terminal.counts_table(manifest))
         check_budget(manifest, prepared.spec.uri)
         self.folders[key] = prepared.spec.uri
+
+    def _build_config(self, exam: Exam) -> Any:
+        if exam.build not in BUILDS:
+            raise ConfigError(f"no build is called {exam.build!r}; known: {', '.join(BUILDS)}")
+        return configs.load(BUILDS[exam.build][0], app.read_fragments([f"builds/{exam.build}", *exam.config]), exam.set)
+
+    def _examine(self, key: str, exam: Exam) -> None:
+        place = f"{self.config.exam_root}/{key}"
+        self._say(f"\n== benchmark {key}")
+        if exam.build:
+            BUILDS[exam.build][1](self._build_config(exam), place)
+        elif not open_folder(place).exists("README.md"):  # an export is whole or not there
+            verbs.export(RunFolder(self.folders[exam.run]), "negbench-csv", place)
+        self._say(place)
 
     def _training(self, folders: Mapping[str, str]) -> Any:
         """The training's config."""

@@ -15,7 +15,7 @@ from negscale.benchmarks.balanced_mcq import BALANCED_MCQ, BALANCED_PAIRS
 from negscale.benchmarks.ccneg import CC_NEG
 from negscale.benchmarks.celeba import CELEBA
 from negscale.benchmarks.imagenet import ZERO_SHOT_1, ZERO_SHOT_7, ZERO_SHOT_80
-from negscale.benchmarks.mcq_neg import BINARY_MEDICAL, MCQ_COCO, MCQ_MSRVTT, MCQ_SYNTHETIC, MCQ_VOC
+from negscale.benchmarks.mcq_neg import BINARY_MEDICAL, MCQ_COCO, MCQ_MSRVTT, MCQ_OWN, MCQ_SYNTHETIC, MCQ_VOC
 from negscale.benchmarks.negrefcocog import NEGREFCOCOG
 from negscale.benchmarks.released import ReleasedBenchmark
 from negscale.benchmarks.retrieval_neg import (
@@ -24,6 +24,8 @@ from negscale.benchmarks.retrieval_neg import (
     RETRIEVAL_NEG_COCO,
     RETRIEVAL_NEG_COCO_TEMPLATED,
     RETRIEVAL_NEG_MSRVTT,
+    RETRIEVAL_NEG_OWN,
+    RETRIEVAL_OWN,
 )
 from negscale.benchmarks.sugarcrepe import SUGARCREPE
 from negscale.benchmarks.two_by_two import TWO_BY_TWO
@@ -36,8 +38,8 @@ RELEASED: dict[str, ReleasedBenchmark] = {
     for benchmark in (
         MCQ_COCO, MCQ_VOC, MCQ_MSRVTT, MCQ_SYNTHETIC, BINARY_MEDICAL, RETRIEVAL_COCO, RETRIEVAL_NEG_COCO,
         RETRIEVAL_NEG_COCO_TEMPLATED, RETRIEVAL_MSRVTT, RETRIEVAL_NEG_MSRVTT, NEGREFCOCOG, EXISTENCE,
-        EXISTENCE_VALIDATED, PIECES, SUGARCREPE, CC_NEG, BALANCED_MCQ, BALANCED_PAIRS, TWO_BY_TWO, CELEBA,
-        ZERO_SHOT_80, ZERO_SHOT_7, ZERO_SHOT_1,
+        EXISTENCE_VALIDATED, PIECES, SUGARCREPE, CC_NEG, BALANCED_MCQ, BALANCED_PAIRS, MCQ_OWN, RETRIEVAL_OWN, RETRIEVAL_NEG_OWN,
+        TWO_BY_TWO, CELEBA, ZERO_SHOT_80, ZERO_SHOT_7, ZERO_SHOT_1,
     )
 }  # fmt: skip
 

@@ -55,12 +55,13 @@ class ImageIndex:
     def __len__(self) -> int:
         return sum(map(len, self.by_name.values()))
 
-    def find(self, name: str, shared: int = 1) -> str:
+    def find(self, name: str, shared: int = 1, near: str = "") -> str:
         """The path below the root of what a file calls `name`; "" when there is none, or more than one that fits as well.
 
         Candidates have the file name, else the COCO number; the longest common end of path decides. shared: components
         that must agree, more than one where the benchmark's own names differ only in their folders. A COCO number names
-        the same photograph in every split, so that of several copies the first will do.
+        the same photograph in every split, so that of several copies the first will do. near: a folder below the root whose
+        images come first where several fit as well: that of the benchmark's file, as exports keep their images beside it.
         """
         if _DRAWN.fullmatch(name):
             return name
@@ -76,6 +77,8 @@ class ImageIndex:
         ends = [(_common_end(parts, _parts(path)), path) for path in candidates]
         most = max((end for end, _ in ends), default=-1)
         best = [path for end, path in ends if end == most]
+        if len(best) > 1 and near:
+            best = [path for path in best if path.startswith(f"{near}/")] or best
         return best[0] if best and most >= shared and (len(best) == 1 or copies) else ""
 
 
@@ -96,16 +99,19 @@ class Located:
         return self.wanted - self.found
 
 
-def locate(items: pa.Table, index: ImageIndex, needs: str, *, allow_missing: bool = False) -> Located:
+def locate(items: pa.Table, index: ImageIndex, needs: str, *, allow_missing: bool = False, file: str = "") -> Located:
     """The items with their images found below a root.
 
-    needs: which images these are, for messages ("COCO val2017"). Raises ConfigError when fewer than half are there,
-    saying what the root seems to hold instead; allow_missing: only when none is.
+    needs: which images these are, for messages ("COCO val2017"); file: the benchmark's, beside which its images are looked
+    for first. Raises ConfigError when fewer than half are there, saying what the root seems to hold instead; allow_missing:
+    only when none is.
     """
     lists = items["images"].to_pylist()
     names = sorted({name for images in lists for name in images})
     depth = _depths(names)
-    paths = {name: index.find(name, depth[name]) for name in names}
+    root = f"{index.root.rstrip('/')}/"
+    near = file.removeprefix(root).rpartition("/")[0] if file.startswith(root) else ""
+    paths = {name: index.find(name, depth[name], near) for name in names}
     found = sum(map(bool, paths.values()))
     if found == 0 or (found < MIN_FOUND * len(names) and not allow_missing):
         raise ConfigError(_refusal(paths, found, index, needs))

@@ -66,6 +66,11 @@ MCQ_SYNTHETIC = ReleasedBenchmark(
     read_synthetic, ("the right option is always one of the first two: blind ceiling at least 50 %",),
     paper=PAPER,
 )  # fmt: skip
+MCQ_OWN = ReleasedBenchmark(
+    "negscale/mcq-neg", "MCQ-Neg's questions on images of one's own", "choose_text", ("*mcq_neg*/questions.csv",),
+    "the images it was made of", "make it: `negscale generate negbench_mcq_neg`, `negscale export RUN --to negbench-csv`", read,
+    (_BLIND,),
+)  # fmt: skip
 BINARY_MEDICAL = ReleasedBenchmark(
     "negbench/mcq-binary-medical", "two captions a radiograph: a finding against another, or against its denial",
     "choose_text", ("*chexpert*binary*.csv", "*binary*mcq*.csv", "*CheXpert*.csv"), "CheXpert",

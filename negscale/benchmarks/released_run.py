@@ -77,7 +77,9 @@ def prepare(
     for found in present:
         try:
             reading = found.benchmark.items(*found.paths)
-            located = locate(reading.items, index, found.benchmark.images, allow_missing=allow_missing)
+            located = locate(
+                reading.items, index, found.benchmark.images, allow_missing=allow_missing, file=found.paths[0]
+            )
         except ConfigError as error:
             if names:
                 raise

@@ -11,6 +11,7 @@ import ast
 import csv
 import io
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from negscale.benchmarks.released import ReleasedBenchmark
@@ -20,10 +21,13 @@ _CSV = "CSV files: repository m1k2zoo/negbench, or sepehrkr/SpaceVLM, folder dat
 _LONG = "some rewritten captions run beyond the 77 tokens that CLIP reads"
 
 
-def read(path: str, text: str) -> Iterable[Mapping[str, Any]]:
-    """One item an image, with its captions. Raises ConfigError naming the line for a cell that is no list of texts."""
+def read(path: str, text: str, said: str = "captions") -> Iterable[Mapping[str, Any]]:
+    """One item an image, with its captions. Raises ConfigError naming the line for a cell that is no list of texts.
+
+    said: the column of the captions.
+    """
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    for column in ("filepath", "captions"):
+    for column in ("filepath", said):
         if column not in (rows.fieldnames or ()):
             held = ", ".join(rows.fieldnames or ()) or "nothing"
             raise ConfigError(f"{path}: no column {column!r}; it holds {held}")
@@ -36,7 +40,7 @@ def read(path: str, text: str) -> Iterable[Mapping[str, Any]]:
             )
         if not row["filepath"].strip():
             raise ConfigError(f"{where}: filepath is empty")
-        found.setdefault(row["filepath"], []).extend(captions_of(row["captions"], where))
+        found.setdefault(row["filepath"], []).extend(captions_of(row[said], where))
     return [{"images": [image], "texts": texts} for image, texts in found.items()]
 
 
@@ -82,4 +86,13 @@ RETRIEVAL_NEG_MSRVTT = ReleasedBenchmark(
     ("*msr_vtt_negated_retrieval*.csv", "*msrvtt_negated_retrieval*.csv"), "MSR-VTT test clips (1k-A)",
     f"{_CSV}; clips: MSR-VTT's own site", read,
     paper=PAPER,
+)  # fmt: skip
+_MAKE = "make it: `negscale generate negbench_retrieval_neg`, `negscale export RUN --to negbench-csv`"
+RETRIEVAL_OWN = ReleasedBenchmark(
+    "negscale/retrieval", "the captions of Retrieval-Neg on images of one's own, as they were", "retrieve",
+    ("*retrieval_neg*/captions.csv",), "the images it was made of", _MAKE, partial(read, said="caption"),
+)  # fmt: skip
+RETRIEVAL_NEG_OWN = ReleasedBenchmark(
+    "negscale/retrieval-neg", "Retrieval-Neg on images of one's own", "retrieve", ("*retrieval_neg*/captions.csv",),
+    "the images it was made of", _MAKE, partial(read, said="negative_captions"),
 )  # fmt: skip

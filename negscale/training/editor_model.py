@@ -69,7 +69,8 @@ def load_editor(
     """
     import diffusers
 
-    run = config.run.model_copy(update={"layout": "contiguous"})  # as checkpoints and exports keep weights
+    # weights as checkpoints and exports keep them, and free to change
+    run = config.run.model_copy(update={"layout": "contiguous", "compile": False})
     pipe = config.model_copy(update={"dtype": "float32", "run": run}).load_pipeline()
     library: Any = diffusers
     scheduler = library.DDPMScheduler.from_config(pipe.scheduler.config)

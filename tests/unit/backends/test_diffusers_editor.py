@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(folder: Path, batch: int = 4, **values: Any) -> DiffusersEditorConfig:
-    run = DiffusionRunConfig(device="cpu", batch_size=batch)
+    run = values.pop("run", DiffusionRunConfig(device="cpu", batch_size=batch))
     small = {"size_px": 64, "multiple_px": 16, "steps": STEPS, "dtype": "float32"}
     return DiffusersEditorConfig(model="made/ip2p", path=str(folder), run=run, **{**small, **values})
 
@@ -256,6 +256,33 @@ def test_identity_is_that_of_the_files(folder: Path, tmp_path: Path) -> None:
     assert config.build().id == config_of(moved).build().id
     (moved / "scheduler" / "scheduler_config.json").write_text("{}")
     assert config_of(moved).identity() != config.identity()
+
+
+@pytest.mark.parametrize(
+    "ways", [{"layout": "channels_last"}, {"attention": "plain"}, {"attention": "sliced"}, {"compile": True}]
+)
+def test_other_ways_to_compute_give_the_same_pictures(folder: Path, editor: DiffusersEditor, ways: dict) -> None:
+    if ways.get("compile") and not any(map(shutil.which, ("g++", "clang++"))):
+        pytest.skip("no C++ compiler here")
+    plain = config_of(folder)
+    other = plain.model_copy(update={"run": plain.run.model_copy(update=ways)})
+    assert other.identity() == plain.identity()
+    made = other.build()
+    made.load()
+    asked = requests(4)
+    pairs = zip(images(made.edit(asked)), images(editor.edit(asked)), strict=True)
+    assert max(int(abs(a.astype(int) - b).max()) for a, b in pairs) <= 1
+    assert same(made.edit(asked), made.edit(asked))
+
+
+def test_compiling_needs_a_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    config = config_of(folder, run=DiffusionRunConfig(device="cpu", compile=True))
+    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler"):
+        config.build().load()
+    with pytest.raises(ValueError, match=r"run.offload=model would move"):
+        DiffusersEditorConfig(run=DiffusionRunConfig(offload="model", compile=True))
 
 
 def test_what_cannot_be_used_is_named(folder: Path, tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_the_longest_common_end_decides_and_doubt_finds_nothing(tmp_path: Path) 
     assert index.find("nothing.jpg") == index.find("") == ""
 
 
+def test_images_beside_the_benchmarks_file_come_before_others_of_their_name(tmp_path: Path) -> None:
+    index = rooted(tmp_path, "mcq_neg/images/a.png", "retrieval_neg/images/a.png")
+    file = f"{tmp_path}/retrieval_neg/captions.csv"
+    assert locate(items("images/a.png"), index, "ours", file=file).items["images"].to_pylist() == [
+        ["retrieval_neg/images/a.png"]
+    ]
+    with pytest.raises(ConfigError, match="holds 0 of the 1 images"):
+        locate(items("images/a.png"), index, "ours")
+
+
 def test_names_that_differ_in_their_folders_only(tmp_path: Path) -> None:
     asked = items("CheXpert/valid/p1/s1/view1.jpg", "CheXpert/valid/p2/s1/view1.jpg")
     one = rooted(tmp_path / "one", "train/p9/s1/view1.jpg", "train/p9/s2/view1.jpg")

@@ -70,6 +70,29 @@ def test_an_encoder_mission_ends_in_a_report_and_started_again_makes_nothing_ane
     assert stamps(tmp_path) == before
 
 
+def test_a_mission_makes_its_own_benchmarks(tmp_path: Path) -> None:
+    content = encoder_mission(tmp_path)
+    content.pop("benchmarks")
+    content["generate"]["denials"] = {
+        "recipe": "negbench_retrieval_neg", "set": [*SCENES, "source.seed=5", "writer={kind: template_negater}"]
+    }  # fmt: skip
+    content["exams"] = {
+        "retrieval_neg": {"run": "denials"},
+        "balanced": {"build": "negmcq_balanced", "set": ["source.images=3000", "options.questions=100"]},
+    }
+    content["evaluate"]["set"].append("image_root=@{benchmarks}")
+    name = written(tmp_path, content)
+    facts = Mission(load_mission(name, [], []), Console(quiet=True)).run()
+    suite = read_suite(facts["evaluation"])
+    wanted = {"retrieval", "retrieval-neg", "mcq-balanced", "mcq-balanced-pairs"}
+    assert {benchmark for benchmark, _ in suite.cells} == {f"negscale/{name}" for name in wanted}
+    assert all(cell.items and not cell.missing for cell in suite.cells.values())
+    table = tmp_path / "runs/benchmarks/dev/retrieval_neg/captions.csv"
+    before = table.stat().st_mtime_ns
+    Mission(load_mission(name, [], []), Console(quiet=True)).run()
+    assert table.stat().st_mtime_ns == before
+
+
 def test_an_editor_mission_prints_the_paper_beside_its_own(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     small = [
@@ -109,6 +132,10 @@ def test_an_editor_mission_prints_the_paper_beside_its_own(tmp_path: Path) -> No
         ({"benchmarks": ""}, "set benchmarks=FOLDER"),
         ({"generate": {"data": {"recipe": "negbench_negcap"}}}, "none of data, benchmarks, images"),
         ({"generate": {"negcap": {"recipe": "negbench_negcap", "set": ["source.imges=3"]}}}, "did you mean 'images'"),
+        ({"exams": {"balanced": {"build": "negmcq_balanced"}}}, "makes its own: leave it out"),
+        ({"benchmarks": "", "exams": {"mcq_neg": {"run": "mcq"}}}, "there is no step 'mcq'"),
+        ({"benchmarks": "", "exams": {"mcq_neg": {"run": "negmcq", "build": "x"}}}, "an exam is a run or a build"),
+        ({"benchmarks": "", "exams": {"balanced": {"build": "negmcq"}}}, "no build is called 'negmcq'"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_starts(tmp_path: Path, change: dict, said: str) -> None:
