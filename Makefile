@@ -12,9 +12,10 @@ K ?=
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --no-deps -e .
 	@touch $@
 
-demo: .venv/.installed ## A finished run on drawn scenes through Ray, with its table and folder (about a minute)
-	$(PY) -m negscale generate negationclip_p1 -c runtime/laptop source.images=500 source.shard_rows=100
+demo: .venv/.installed ## The mission in miniature through Ray: data, training, evaluation, pages (minutes on 2 cores)
+	$(PY) -m negscale mission demo
 	$(PY) -m negscale audit runs/negationclip/p1/dev
+	$(PY) -m negscale report runs/nein/dev
 
 test: .venv/.installed ## The quick suite (at most 20 minutes on 2 cores)
 	$(PY) -m pytest tests negscale -m "not acceptance and not slow and not gpu"

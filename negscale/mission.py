@@ -16,6 +16,7 @@ from rich.console import Console
 from negscale import app, editor_verbs, train_verbs, verbs
 from negscale.backends.diffusers_editor import PIPELINE
 from negscale.backends.dual_encoders import HfDualEncoderConfig, OpenClipEncoderConfig
+from negscale.benchmarks.catalogue import survey
 from negscale.benchmarks.registry import find_benchmark
 from negscale.benchmarks.suite_config import SuiteConfig
 from negscale.build_verbs import BUILDS
@@ -165,7 +166,9 @@ class Mission:
         config = configs.load(SuiteConfig, texts, overrides)
         config = config.model_copy(update={"out": config.out or f"{self.config.run_root}/eval/{self.config.version}"})
         self._say("\n== evaluation")
-        result = run_suite(config, (), lambda: terminal.Progress(self.console))
+        # of benchmarks that the mission made, those that others released are not said to be absent
+        names = [one.benchmark.name for one in survey(config.data_root)[0]] if self.config.exams else ()
+        result = run_suite(config, names, lambda: terminal.Progress(self.console))
         self.console.print(suite_table(result.suite))
         _, page = make_eval_report(result.suite.uri)
         self._say(f"report: {page}")
