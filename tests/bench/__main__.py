@@ -14,6 +14,7 @@ from tests.bench import (
     fraction_of_ideal,
     p1_cpu,
     planning,
+    ranking,
     scan,
     training,
     vllm,
@@ -30,6 +31,7 @@ BENCHES = {
     "fetch": fetch,
     "edits": edits,
     "evaluation": evaluation,
+    "ranking": ranking,
     "training": training,
     "vllm": vllm,
 }

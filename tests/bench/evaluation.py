@@ -1,4 +1,4 @@
-"""All CLIP benchmarks with photographs in one evaluation against one after another; ranking against one matrix product.
+"""All CLIP benchmarks with photographs in one evaluation against one after another.
 
 The baseline does what the released evaluators do, in their order and with their libraries: for each benchmark on its own, read
 images in batches, `encode_image`, tokenize to 77, `encode_text`, score. It is kinder than they are: batches where SugarCrepe
@@ -19,17 +19,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.bench.legs import REPO, Figures, NotHereError, peak_rss_mb
+from tests.bench.legs import REPO, Figures, NotHereError
 from tests.bench.report import Bench, spread
 
 ARCHITECTURE, BATCH = "ViT-B-32", 32
-REUSE_TARGET, CUT_TARGET, RANK_TARGET, FLAT = 1.5, 2.5, 1.2, 1.5
+REUSE_TARGET, CUT_TARGET = 1.5, 2.5
 CLOSE = 1e-5
-WIDTH, K = 512, 10
 
 
 def measure(bench: Bench) -> None:
-    """Legs in turn, ratios of their medians; then ranking, and its memory."""
+    """Legs in turn, ratios of their medians."""
     shared = Path(os.environ.get("NEGSCALE_SHARED_DATA", REPO.parent / "shared" / "data"))
     if not shared.is_dir():
         raise NotHereError(f"no photographs at {shared}; set NEGSCALE_SHARED_DATA")
@@ -52,7 +51,6 @@ def measure(bench: Bench) -> None:
                 out = f"{folder}/{'cut' if cut else 'full'}"
                 found[name].append(bench.leg(negscale_leg, 7200, out=out, cut=cut, **places))
         _compare(bench, folder, found)
-    _ranking(bench, repeats)
 
 
 def _compare(bench: Bench, folder: str, found: dict[str, list[Figures]]) -> None:
@@ -90,25 +88,6 @@ def _differences(a: str, b: str) -> tuple[float, int, int]:
     vectors = [np.load(Path(place, "vectors.npy")) for place in (a, b)]
     other = sum(credit != right["credits"][item] for item, credit in left["credits"].items())
     return float(np.abs(vectors[0] - vectors[1]).max()), other, len(left["credits"])
-
-
-def _ranking(bench: Bench, repeats: int) -> None:
-    queries, items = bench.by_size((2_500, 500), (25_000, 5_000), (25_000, 5_000))
-    legs = [bench.leg(rank_leg, queries=queries, items=items, repeat=n) for n in range(max(3, repeats))]
-    ours, base = (spread([leg[name] for leg in legs]) for name in ("rank_s", "matmul_s"))
-    bench.figures["ranking"] = {"queries": queries, "items": items, "rank_s": ours, "matmul_topk_s": base}
-    bench.row(
-        f"ranking {queries:,} x {items:,}", f"{ours['median']:.2f} s; one product and top-{K} {base['median']:.2f} s"
-    )
-    bench.target("ranking over one product and top-k", ours["median"] / base["median"], RANK_TARGET, "at_most")
-    small, large = bench.by_size((2_500, 10_000), (25_000, 100_000), (25_000, 100_000))
-    extra = {n: bench.leg(memory_leg, 7200, size=n) for n in (small, large)}
-    bench.figures["ranking_memory"] = {str(n): leg for n, leg in extra.items()}
-    for n, leg in extra.items():
-        shown = f"{leg['extra_mb']:.0f} MB beside the vectors ({4 * n * n / 1e6:,.0f} MB for all scores), {leg['rank_s']:.1f} s"
-        bench.row(f"ranking {n:,} x {n:,}", shown)
-    grown = extra[large]["extra_mb"] / max(extra[small]["extra_mb"], 1.0)
-    bench.target(f"memory beside the vectors, {large:,} over {small:,} squared", grown, FLAT, "at_most")
 
 
 # -- legs -----------------------------------------------------------------------------------------------------------------
@@ -221,42 +200,6 @@ def negscale_leg(shared: str, weights: str, step: int, out: str, cut: bool, work
     return {"seconds": seconds, "controls_s": controls_s, "load_s": load_s, **counts}
 
 
-def rank_leg(queries: int, items: int, work: str) -> Figures:
-    """Exact places of each query's right item; one product and its k best as the released code does."""
-    import numpy as np
-    import torch
-
-    from negscale.metrics.ranking import rank
-
-    words, images, right = _drawn(queries, items)
-    rank(words[:64], images, right[:64])
-    begun = time.perf_counter()
-    found = rank(words, images, right)
-    rank_s = time.perf_counter() - begun
-    a, b = torch.from_numpy(words), torch.from_numpy(images)
-    torch.topk(a[:64] @ b.T, K)
-    begun = time.perf_counter()
-    best = torch.topk(a @ b.T, K)[1].numpy()
-    hits = float(np.mean([row[0] in top for row, top in zip(right, best, strict=True)]))
-    matmul_s = time.perf_counter() - begun
-    mine = float(((found.above + found.before) < K).mean())
-    assert abs(mine - hits) < 1e-3, (mine, hits)
-    return {"rank_s": rank_s, "matmul_s": matmul_s, "recall": mine}
-
-
-def memory_leg(size: int, work: str) -> Figures:
-    """Peak memory of ranking size x size, without the vectors."""
-    from negscale.metrics.ranking import rank
-
-    words, images, right = _drawn(size, size)
-    rank(words[:64], images[:64], [[n] for n in range(64)])
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here: drawing the vectors took memory too
-    before = peak_rss_mb()
-    begun = time.perf_counter()
-    rank(words, images, right)
-    return {"rank_s": time.perf_counter() - begun, "extra_mb": peak_rss_mb() - before, "before_mb": before}
-
-
 # -- parts ----------------------------------------------------------------------------------------------------------------
 
 
@@ -306,16 +249,3 @@ def _keep(out: str, pictures: Sequence[Any], texts: Sequence[str], vector: Any, 
     things = [*pictures, *texts]
     np.save(Path(out, "vectors.npy"), np.stack([vector(thing) for thing in things]))
     Path(out, "results.json").write_text(json.dumps({"names": [repr(thing) for thing in things], "credits": credits}))
-
-
-def _drawn(queries: int, items: int) -> tuple[Any, Any, list[list[int]]]:
-    """Unit vectors; the right item of query n is n modulo the items, and near it."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((items, WIDTH), dtype=np.float32)
-    images /= np.linalg.norm(images, axis=1, keepdims=True)
-    right = [[n % items] for n in range(queries)]
-    words = images[[row[0] for row in right]] + 0.15 * rng.standard_normal((queries, WIDTH), dtype=np.float32)
-    words /= np.linalg.norm(words, axis=1, keepdims=True)
-    return words, images, right
