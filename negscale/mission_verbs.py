@@ -13,7 +13,7 @@ _err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() e
 
 
 def mission(
-    name: Annotated[str, typer.Argument(help="A file of configs/missions: negationclip, negbench, nein.")],
+    name: Annotated[str, typer.Argument(help="A file of configs/missions: demo, negationclip, negbench, nein.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Dotted config keys.")] = None,
     config: Annotated[list[str] | None, typer.Option("-c", "--config", help="A YAML fragment.")] = None,
 ) -> None:

@@ -54,7 +54,7 @@ def rank(
     if len(positives) != len(queries):
         raise ValueError(f"expected positives for each of {len(queries)} queries, got {len(positives)}")
     pairs = _Pairs.of(positives, len(items))
-    usable = np.isfinite(queries).all(axis=1) & (pairs.per_query > 0)
+    usable = _finite(queries) & (pairs.per_query > 0)
     twins = _Twins.of(items)
     best, first, tied, right, before = _best_positives(queries, items, pairs, twins)
     above = np.zeros(len(queries), np.int64)  # comparisons with NaN are false, so an unusable query counts nothing
@@ -129,9 +129,17 @@ def _checked(queries: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.nda
         raise ValueError(f"expected float32[n, d] and float32[m, d], got {queries.shape} and {items.shape}")
     if not len(items):
         raise ValueError("there are no items to rank")
-    if bad := int((~np.isfinite(items).all(axis=1)).sum()):
+    if bad := int((~_finite(items)).sum()):
         raise ValueError(f"{bad} of {len(items)} item vectors are not finite; leave them and their queries out")
     return queries, items
+
+
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    """bool[n]: rows whose numbers are all finite; in blocks, as one mask of all would be a quarter of the vectors' size."""
+    blocks = range(0, len(vectors), ITEM_BLOCK)
+    return np.concatenate([
+        np.zeros(0, bool), *(np.isfinite(vectors[at : at + ITEM_BLOCK]).all(axis=1) for at in blocks)
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +176,16 @@ class _Pairs:
 
 @dataclass(frozen=True, slots=True)
 class _Twins:
-    """Items grouped by their vector: members[starts[g]:ends[g]] are the items of group g, in order."""
+    """Items grouped by their vector: members[starts[g]:ends[g]] are the items of group g, in order.
+
+    keys: of each member its group, then itself, as one number that grows.
+    """
 
     group: np.ndarray
     members: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    keys: np.ndarray
 
     @classmethod
     def of(cls, items: np.ndarray) -> _Twins:
@@ -184,13 +196,13 @@ class _Twins:
         group = np.unique(np.frombuffer(digests, "S16"), return_inverse=True)[1]
         members = np.argsort(group, kind="stable")
         ends = np.cumsum(np.bincount(group))
-        return cls(group, members, np.concatenate([[0], ends[:-1]]), ends)
+        return cls(group, members, np.concatenate([[0], ends[:-1]]), ends, group[members] * len(members) + members)
 
     def between(self, groups: np.ndarray, left: int, right: int) -> tuple[np.ndarray, np.ndarray]:
         """Bounds in `members` of the items left..right-1 of each group."""
         size = len(self.members)
-        keys = self.group[self.members] * size + self.members
-        return np.searchsorted(keys, groups * size + left), np.searchsorted(keys, groups * size + min(right, size))
+        bounds = (groups * size + left, groups * size + min(right, size))
+        return np.searchsorted(self.keys, bounds[0]), np.searchsorted(self.keys, bounds[1])
 
 
 def _best_positives(
