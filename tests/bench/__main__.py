@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.bench import (
     control_plane,
     edits,
+    edits_large,
     evaluation,
     fetch,
     fraction_of_ideal,
@@ -30,6 +31,7 @@ BENCHES = {
     "fraction_of_ideal": fraction_of_ideal,
     "fetch": fetch,
     "edits": edits,
+    "edits_large": edits_large,
     "evaluation": evaluation,
     "ranking": ranking,
     "training": training,

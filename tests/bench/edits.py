@@ -4,9 +4,9 @@ The loop reads an image, makes its five edits one after another through the libr
 scripts do, saves each as JPEG, and writes the JSON of all images so far anew. That makes it slower by the image, so that
 with the tiny pipeline it is measured where NeIn's own run was half done, and from its start beside. Ours, in bfloat16 too,
 reads images ahead, edits in passes of equal size, shares what depends on the image or the words alone, and writes rows
-once. Both run in one process on the same threads; their pictures are compared. The tiny pipeline shows what calls cost, the
-large random UNet what arithmetic costs. Last, how busy the editing stage keeps simulated GPUs in a graph that decodes,
-edits, encodes and judges (`tests.bench.edit_graph`).
+once. Both run in one process on the same threads; their pictures are compared. The tiny pipeline shows what calls cost;
+what arithmetic costs is `tests.bench.edits_large`. Last, how busy the editing stage keeps simulated GPUs in a graph that
+decodes, edits, encodes and judges (`tests.bench.edit_graph`).
 """
 
 from __future__ import annotations
@@ -22,53 +22,48 @@ from tests.bench.legs import Figures, LegError
 from tests.bench.report import Bench, spread
 
 EDITS = 5  # of an image, as in NeIn
-LARGE_PARAMETERS = 50_000_000
 DONE = 37_500  # images that the loop's JSON holds already: the middle of NeIn's run (366,957 edits, five an image)
 HALF, FULL = "bfloat16", "float32"
-TINY_TARGET, LARGE_TARGET, BUSY_TARGET = 3.0, 1.0, 0.95
+BASELINE = "diffusers' pipeline called once an edit, JPEG each, JSON of all images written after each image"
+TINY_TARGET, BUSY_TARGET = 3.0, 0.95
 EDITORS, SHARD_IMAGES = 2, 16
 
 
 def measure(bench: Bench) -> None:
-    """Interleaved legs for each pipeline."""
+    """Interleaved legs of the tiny pipeline, then the graph."""
     from negscale.tiny_models.files import folder_of
 
-    tiny_images, large_images = bench.by_size(8, 24, 64), bench.by_size(1, 2, 6)
-    steps, large_steps, repeats = bench.by_size(4, 20, 20), bench.by_size(1, 4, 10), bench.by_size(1, 3, 5)
-    bench.baseline = "diffusers' pipeline called once an edit, JPEG each, JSON of all images written after each image"
-    bench.config = {"edits_per_image": EDITS, "tiny": [tiny_images, steps], "large": [large_images, large_steps]}
-    large = bench.out / "models" / "ip2p-50m"
-    if not (large / "model_index.json").is_file():
-        bench.leg(make_large_leg, folder=str(large.resolve()))
+    tiny_images, steps, repeats = bench.by_size(8, 24, 64), bench.by_size(4, 20, 20), bench.by_size(1, 3, 5)
+    bench.baseline = BASELINE
+    bench.config = {"edits_per_image": EDITS, "images": tiny_images, "steps": steps}
     # passes that the few images of a bench fill: in a run of thousands the last pass alone is filled up
-    tiny = {"folder": str(folder_of("editor")), "images": tiny_images, "steps": steps, "batch": 2 * EDITS}
+    tiny = {
+        "folder": str(folder_of("editor")),
+        "images": tiny_images,
+        "steps": steps,
+        "batch": 2 * EDITS,
+        "attention": "plain",
+    }
     half = {"dtype": HALF, "compiled": True}
-    _ratio(bench, "tiny", repeats, TINY_TARGET, {**tiny, **half, "done": DONE})
-    _ratio(bench, "tiny from the start", 1, None, {**tiny, **half, "done": 0})
-    _ratio(bench, "tiny from the start, not compiled", 1, None, {**tiny, "dtype": HALF, "compiled": False, "done": 0})
-    _ratio(
+    measure_ratio(bench, "tiny", repeats, TINY_TARGET, {**tiny, **half, "done": DONE})
+    measure_ratio(bench, "tiny from the start", 1, None, {**tiny, **half, "done": 0})
+    measure_ratio(
+        bench, "tiny from the start, not compiled", 1, None, {**tiny, "dtype": HALF, "compiled": False, "done": 0}
+    )
+    measure_ratio(
         bench,
         "tiny from the start, float32, not compiled",
         1,
         None,
         {**tiny, "dtype": FULL, "compiled": False, "done": 0},
     )
-    run = {
-        "folder": str(large.resolve()),
-        "images": large_images,
-        "steps": large_steps,
-        "batch": EDITS,
-        "compiled": False,
-    }
-    _ratio(bench, "large, not compiled", repeats, LARGE_TARGET, {**run, "dtype": HALF, "done": 0})
-    _ratio(bench, "large, float32, not compiled", 1, None, {**run, "dtype": FULL, "done": 0})
     busy = bench.leg(utilisation_leg, images=bench.by_size(4, 16, 32) * EDITORS * SHARD_IMAGES // 2)
     bench.figures["utilisation"] = busy
     bench.row("simulated graph", f"{busy['rows_s_steady']:.3g} edits/s, editors busy {busy['busy']:.3f}")
     bench.target(f"busy share of {EDITORS} simulated editors", busy["busy"], BUSY_TARGET, "at_least")
 
 
-def _ratio(bench: Bench, name: str, repeats: int, target: float | None, run: dict[str, Any]) -> None:
+def measure_ratio(bench: Bench, name: str, repeats: int, target: float | None, run: dict[str, Any]) -> None:
     """Loop and editor in turn; `target` of the median ratio."""
     loops, ours = [], []
     for repeat in range(repeats):
@@ -93,31 +88,6 @@ def _compare(name: str, loop: list[float], ours: list[float]) -> None:
         raise LegError(f"{name}: the edits' mean values differ by {worst:.2f} of 255 between loop and editor")
 
 
-def make_large_leg(folder: str, work: str) -> Figures:
-    """An InstructPix2Pix with a random UNet of at least 50 million parameters."""
-    import diffusers
-    import torch
-
-    from negscale.tiny_models import editor
-
-    torch.manual_seed(0)
-    tokenizer = editor.instruction_tokenizer()
-    latent = editor.new_autoencoder()
-    channels = latent.config.latent_channels
-    library: Any = diffusers
-    unet = library.UNet2DConditionModel(
-        sample_size=32, in_channels=2 * channels, out_channels=channels, block_out_channels=(128, 256, 512),
-        layers_per_block=2, down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=64,
-        attention_head_dim=8,
-    )  # fmt: skip
-    count = sum(values.numel() for values in unet.parameters())
-    if count < LARGE_PARAMETERS:
-        raise LegError(f"the large UNet has {count} parameters; wanted at least {LARGE_PARAMETERS}")
-    editor.new_pipeline(tokenizer, latent, unet, editor.new_text_tower(tokenizer)).save_pretrained(folder)
-    return {"parameters": count}
-
-
 def _inputs(work: Path, images: int) -> list[dict[str, Any]]:
     """Drawn scenes as PNG, each with the names of five objects that are not in it."""
     from negscale.core.image import encode
@@ -134,17 +104,16 @@ def _inputs(work: Path, images: int) -> list[dict[str, Any]]:
     return listed
 
 
-def _config(folder: str, steps: int, batch: int, dtype: str, compiled: bool) -> Any:
+def _config(folder: str, steps: int, batch: int, dtype: str, compiled: bool, attention: str) -> Any:
     from negscale.tiny_models.editor_figures import tiny_editor_config
 
     config = tiny_editor_config(Path(folder), steps=steps)
-    return config.model_copy(
-        update={"dtype": dtype, "run": config.run.model_copy(update={"batch_size": batch, "compile": compiled})}
-    )
+    run = config.run.model_copy(update={"batch_size": batch, "compile": compiled, "attention": attention})
+    return config.model_copy(update={"dtype": dtype, "run": run})
 
 
 def loop_leg(
-    folder: str, images: int, steps: int, batch: int, dtype: str, compiled: bool, done: int, work: str
+    folder: str, images: int, steps: int, batch: int, dtype: str, compiled: bool, attention: str, done: int, work: str
 ) -> Figures:
     """The plain loop; it knows no `batch` and compiles nothing. dtype bfloat16: float32 weights under autocast."""
     import diffusers
@@ -153,7 +122,7 @@ def loop_leg(
 
     from negscale.backends.working_size import WorkingSize
 
-    config, listed = _config(folder, steps, batch, dtype, compiled), _inputs(Path(work), images)
+    config, listed = _config(folder, steps, batch, dtype, compiled, attention), _inputs(Path(work), images)
     library: Any = diffusers
     pipe = library.StableDiffusionInstructPix2PixPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
@@ -197,13 +166,13 @@ def _called(pipe: Any, dtype: str, **call: Any) -> Any:
 
 
 def editor_leg(
-    folder: str, images: int, steps: int, batch: int, dtype: str, compiled: bool, done: int, work: str
+    folder: str, images: int, steps: int, batch: int, dtype: str, compiled: bool, attention: str, done: int, work: str
 ) -> Figures:
     """Our editor; rows that are written once make it no matter how many are `done`."""
     from negscale.core.backend import Edit, EditRequest
     from negscale.core.image import decode, encode
 
-    config, listed = _config(folder, steps, batch, dtype, compiled), _inputs(Path(work), images)
+    config, listed = _config(folder, steps, batch, dtype, compiled, attention), _inputs(Path(work), images)
     editor = config.build()
     editor.load()
     # both sides are timed once a first edit has made the kernels
