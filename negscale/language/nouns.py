@@ -34,7 +34,7 @@ __all__ = [
 ]  # fmt: skip
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
-_ARTICLE = re.compile(r"^(?:an?|the|some|any|no|pair of|a pair of)(?:\s+|$)", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:(?:a pair of|pair of|an?|the|some|any|no)(?:\s+|$))+", re.IGNORECASE)
 _KEEP_S = ("ss", "us", "is")
 
 Span = tuple[str, ...]
