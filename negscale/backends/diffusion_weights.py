@@ -34,15 +34,17 @@ class DiffusionRunConfig(TorchConfig):
     """Edits of one pass; with guidance the UNet sees three times as many. Out of memory, a pass is halved."""
     attention: Literal["sdpa", "plain", "sliced"] = "sdpa"
     """sdpa: torch's fused kernels; plain: the UNet's as whole matrix products, whose memory grows with the square of the
-    picture: faster on CPU for pictures of some 100 px; sliced: head by head, slower, for GPUs where memory is short."""
+    picture, worth a try on CPU for pictures of some 100 px and with compile; sliced: head by head, slower, for GPUs where
+    memory is short."""
     autoencoder: Literal["whole", "sliced", "tiled"] = "whole"
     """sliced: pictures are decoded one at a time; tiled: in overlapping tiles, which may leave faint seams."""
     layout: Literal["contiguous", "channels_last"] = "contiguous"
     """How UNet and autoencoder keep their weights. Which is faster depends on network, type and device: measure. On CPU,
-    channels_last gave a 1.4 M UNet 1.3 times the edits in float32, and fewer in bfloat16 and at 57 M."""
+    channels_last gave a 1.4 M UNet 1.3 times the edits in float32, and no more in bfloat16 or at 70 M."""
     compile: bool = False
     """Have torch compile the denoising network, its weights frozen into the code. A worker's first pass then takes a minute,
-    and so does the first of each other picture size; the tiny editor in bfloat16 on CPU makes 1.7 times the edits."""
+    and so does the first of each other picture size; a pass of the tiny editor's UNet in bfloat16 on CPU, attention plain,
+    then takes about half the time."""
     offload: Literal["none", "model", "sequential"] = "none"
     """model: only the network at work is on the GPU; sequential: only the layer at work, several times slower."""
 

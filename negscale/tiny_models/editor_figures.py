@@ -31,7 +31,7 @@ def tiny_editor_config(
     """The config under which the tiny editor is measured, and under which it should be used."""
     return DiffusersEditorConfig(
         model="tiny/editor", path=str(folder), dtype="float32", size_px=SCENE_PX, multiple_px=16, steps=steps,
-        text_guidance=text, image_guidance=image, run=DiffusionRunConfig(device="cpu", batch_size=8, attention="plain"),
+        text_guidance=text, image_guidance=image, run=DiffusionRunConfig(device="cpu", batch_size=8),
     )  # fmt: skip
 
 
