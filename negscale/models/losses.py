@@ -53,6 +53,17 @@ def mcq(image_BD: Tensor, options_BMD: Tensor, answer_B: Tensor, scale: Tensor) 
     return _cross_entropy(scale * torch.einsum("bd,bmd->bm", image_BD, options_BMD), answer_B)
 
 
+def statements(image_BD: Tensor, true_BKD: Tensor, false_BKD: Tensor, scale: Tensor) -> Tensor:
+    """[B]: each of an image's K true statements against all its false ones, the mean of K cross-entropies; ours.
+
+    With a false twin for every true statement, a model that looks at texts alone cannot get below the loss of a guess.
+    """
+    true_BK = scale * torch.einsum("bd,bkd->bk", image_BD, true_BKD)
+    false_BK = scale * torch.einsum("bd,bkd->bk", image_BD, false_BKD)
+    others_B1 = torch.logsumexp(false_BK, 1, keepdim=True)
+    return F.softplus(others_B1 - true_BK).mean(1)
+
+
 def con_clip(
     image_BD: Tensor, other_BD: Tensor, text_BD: Tensor, false_BD: Tensor,
     image_ND: Tensor, other_ND: Tensor, text_ND: Tensor, false_ND: Tensor, scale: Tensor, *,

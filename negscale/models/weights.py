@@ -33,12 +33,20 @@ def from_bytes(data: bytes, what: str) -> dict[str, Tensor]:
 
 def load_into(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str) -> None:
     """Copy `tensors` into `parameters` of the same names. Raises ConfigError when names or shapes differ."""
-    missing = sorted(parameters.keys() - tensors.keys())
-    unknown = sorted(tensors.keys() - parameters.keys())
+    check_fits({name: tuple(p.shape) for name, p in parameters.items()}, tensors, what)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def check_fits(wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], what: str) -> None:
+    """Raises ConfigError when names or shapes of `tensors` are not the wanted ones."""
+    missing = sorted(wanted.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - wanted.keys())
     shapes = [
-        f"{name}: {tuple(tensors[name].shape)} in the file, {tuple(p.shape)} in the model"
-        for name, p in parameters.items()
-        if name in tensors and tensors[name].shape != p.shape
+        f"{name}: {tuple(tensors[name].shape)} in the file, {shape} in the model"
+        for name, shape in wanted.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
     ]
     if missing or unknown or shapes:
         raise ConfigError(
@@ -49,9 +57,6 @@ def load_into(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], w
                 if found
             )
         )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
 
 
 def _some(names: list[Any]) -> str:

@@ -52,7 +52,7 @@ class ScienceConfig(Config):
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ORDER
     """Rows of the table."""
-    images: int = Field(default=1500, ge=100)
+    images: int = Field(default=3000, ge=100)
     """Scenes of the fine-tuning data."""
     exams: ExamSizes = ExamSizes()
     tuning: Tuning = Tuning()

@@ -33,12 +33,13 @@ _TEXT: tuple[Role, ...] = ("visual",)
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A training: runs of captions, runs of questions, loss, what is frozen."""
+    """A training: runs of captions, runs of questions, loss, what is frozen, how much of it is kept (`TrainConfig.blend`)."""
 
     data: tuple[str, ...]
     objective: ObjectiveConfig
     questions: tuple[str, ...] = ()
     freeze: tuple[Role, ...] = _TEXT
+    blend: float = 1.0
 
 
 _NEGATIONCLIP = NegationClipObjective(mask_same_image=False)
@@ -51,7 +52,12 @@ TRAINED: dict[str, Method] = {
     "negcap_negmcq": Method(("negcap",), NegBenchObjective(alpha=0.99), ("negmcq",)),
     "negcap_negmcq_even": Method(("negcap",), NegBenchObjective(alpha=0.5), ("negmcq",)),
     "con_clip": Method(("negcap",), ConClipObjective()),
-    OURS: Method(("negcap",), NegscaleObjective(question=1.0, keep=1.0), ("negmcq",)),
+    OURS: Method(
+        ("negcap",),
+        NegscaleObjective(caption=0, hard_negatives=(), question=2.0, statement=2.0, keep=3.0),
+        ("negmcq",),
+        blend=0.8,
+    ),
 }
 PAPERS = tuple(name for name in TRAINED if name not in (OURS, "rand_p1"))
 ORDER = (BASE, *TRAINED, FREE, BLIND)
@@ -66,7 +72,7 @@ TITLES = {
 class Tuning(Config):
     """What all trainings share."""
 
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=400, ge=1)
     batch_rows: int = Field(default=128, ge=2)
     question_rows: int = Field(default=64, ge=1)
     rate: float = Field(default=5e-4, gt=0)
@@ -85,7 +91,7 @@ def training(
     return TrainConfig(
         seed=seed, model=model, data=tuple(made[name].training for name in method.data),
         questions=tuple(made[name].training for name in method.questions), objective=method.objective,
-        freeze=method.freeze, epochs=1000, max_steps=tuning.steps, batch_rows=tuning.batch_rows,
+        freeze=method.freeze, blend=method.blend, epochs=1000, max_steps=tuning.steps, batch_rows=tuning.batch_rows,
         question_rows=tuning.question_rows,
         optimiser=OptimiserConfig(
             rate=tuning.rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.1, decay_everything=False, warm_up_steps=20,

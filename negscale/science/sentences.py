@@ -1,6 +1,7 @@
 """The sentences of the exams: frames and negation cues that no fine-tuning text has.
 
-Pre-training has seen the words, as CLIP has seen all words: "nowhere" and "isn't" stand in a few captions of a thousand.
+Pre-training has seen the words, as CLIP has seen all words: "doesn't" and "don't" stand in a few captions of a thousand, and
+fine-tuning has seen their pieces: "n't" in "isn't", "lack" in "lacks".
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ from negscale.science.split import frame_of
 STATE = {
     (1, 0): ("In this picture there is {a}", "The photo contains {a}", "The scene includes {a}"),
     (2, 0): ("In this picture there are {a} and {b}", "The photo contains {a} and {b}", "The scene includes {a} and {b}"),
-    (0, 1): (
-        "{A} is nowhere to be seen in this picture", "In this picture there isn't {a}", "The scene doesn't include {a}",
-    ),
+    (0, 1): ("In this picture you don't see {a}", "The photo doesn't contain {a}", "The scene is lacking {a}"),
     (1, 1): (
-        "The photo contains {a}, but {b} is nowhere to be seen", "In this picture there is {a}, but there isn't {b}",
-        "The scene includes {a}, but doesn't include {b}",
+        "In this picture there is {a}, but you don't see {b}", "The photo contains {a}, but it doesn't contain {b}",
+        "The scene includes {a}, lacking {b}",
     ),
 }  # fmt: skip
 CAPTION = {
@@ -28,13 +27,12 @@ CAPTION = {
     2: ("a photo of {a} and {b} {p}", "The scene {p} includes {a} and {b}", "In this picture there are {a} and {b} {p}"),
 }  # fmt: skip
 DENYING_CAPTION = (
-    "a photo of {a} {p}, where {b} is nowhere to be seen", "In this picture there is {a} {p}, but there isn't {b}",
-    "{B} is nowhere to be seen in this picture of {a} {p}", "There isn't {b} in this photo of {a} {p}",
+    "a photo of {a} {p}, lacking {b}", "In this picture there is {a} {p}, but it doesn't show {b}",
+    "This picture of {a} {p} is lacking {b}", "This photo of {a} {p} doesn't contain {b}",
     "The scene {p} includes {a}, but it doesn't include {b}",
 )  # fmt: skip
 REFERRING = (
-    "a photo of {a}, where {b} is nowhere to be seen", "{A}, but there isn't {b} in the picture",
-    "a picture of {a} that doesn't show {b}",
+    "a photo of {a}, lacking {b}", "{A}, but the picture doesn't show {b}", "a picture of {a} that doesn't show {b}",
 )  # fmt: skip
 CLASS = ("a photo of {a}",)
 

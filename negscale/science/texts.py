@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from negscale.core.rng import rng_for
 from negscale.training.config import TrainConfig
-from negscale.training.objectives import MAKERS
+from negscale.training.objectives import MAKERS, made_text
 from negscale.training.reader import TrainingRunConfig
 
 _EPOCHS = 3  # made texts are drawn anew each epoch: some of the draws stand for all
@@ -22,7 +21,7 @@ def trained_texts(config: TrainConfig) -> Iterator[str]:
                     yield row[name]
                     continue
                 for epoch in range(_EPOCHS):
-                    made = MAKERS[name](row, rng_for(config.seed, "text", name, epoch, row["id"]))
+                    made = made_text(name, row, config.seed, epoch)
                     if made:
                         yield made
     for run in config.questions:

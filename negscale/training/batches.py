@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from negscale.core.errors import PlanError
-from negscale.core.rng import rng_for, seed_for
+from negscale.core.rng import seed_for
 from negscale.models.towers import Tokenizer
-from negscale.training.objectives import MAKERS, Objective
+from negscale.training.objectives import MAKERS, Objective, made_text
 from negscale.training.order import Cursor
 from negscale.training.reader import RowBatch
 
@@ -99,7 +99,7 @@ class Collator:
         made: dict[str, str | None] = {}
         for name in self._objective.texts:
             if name in MAKERS:
-                made[name] = MAKERS[name](row, rng_for(self._seed, "text", name, epoch, row["id"]))
+                made[name] = made_text(name, row, self._seed, epoch)
             else:
                 made[name] = row[name]
         return made

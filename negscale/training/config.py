@@ -127,6 +127,9 @@ class TrainConfig(Config):
     """Rows that are shuffled together; bounds the reader's memory."""
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     """bfloat16 computes in bf16 and keeps float32 weights."""
+    blend: float = Field(default=1.0, gt=0, le=1)
+    """Share of what was learnt that exports hold: weights are `blend` times the trained plus the rest of those at the start
+    (WiSE-FT, arXiv 2109.01903). Below 1 the tasks of before are kept better; checkpoints are whole."""
     runtime: TrainRuntime = TrainRuntime()
 
     @model_validator(mode="after")

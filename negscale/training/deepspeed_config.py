@@ -50,12 +50,15 @@ def read(name: str, stages: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key!r} is set by the training; use the config key {ours} instead")
     zero, stage = found.get("zero_optimization", {}), stage_of(found)
     if stage not in stages:
-        raise ConfigError(
-            f"{path}: ZeRO stage {stage!r}; a text encoder trains with {', '.join(map(str, stages))} (its weights fit on every "
-            f"device, so that dividing them costs time and saves nothing)"
+        known = ", ".join(map(str, stages))
+        why = (
+            "; a text encoder's weights fit on every device, dividing them costs time and saves nothing"
+            if stage == 3
+            else ""
         )
+        raise ConfigError(f"{path}: ZeRO stage {stage!r}; this training takes {known}{why}")
     if offload := [key for key in ("offload_optimizer", "offload_param") if key in zero]:
-        raise ConfigError(f"{path}: {offload[0]} is not supported for text encoders; their state fits on the device")
+        raise ConfigError(f"{path}: {offload[0]} is not supported; take a higher stage or more workers instead")
     return found
 
 

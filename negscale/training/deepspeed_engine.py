@@ -1,12 +1,12 @@
-"""`DeepSpeedEngine`: the text encoder under DeepSpeed with ZeRO 0, 1 or 2, behind the protocol of `TorchEngine`.
+"""`DeepSpeedEngine`: text encoder or editor under DeepSpeed with ZeRO, behind the protocol of `TorchEngine`.
 
-ZeRO (arXiv 1910.02054) divides the optimiser's state (1) and the gradients too (2) among the workers. The frozen tower is
-not in the module, frozen parameters of the text encoder are not in the optimiser, and weights stay float32 with
-computation in bfloat16 where asked for, as under DDP.
+ZeRO (arXiv 1910.02054) divides the optimiser's state (1), the gradients too (2) and, for editors that do not fit a device,
+the weights too (3) among the workers. The frozen tower is not in the module, frozen parameters of the text encoder are
+not in the optimiser, and weights stay float32 with computation in bfloat16 where asked for, as under DDP.
 
 What differs. DeepSpeed's own checkpoints hold one flat piece a rank, and another number of workers needs its offline
-conversion to "universal" ones. Here state is gathered into whole float32 tensors by name, the format of `TorchEngine`: four
-ZeRO-2 workers stop and two DDP workers go on. The maths of the optimiser is PyTorch's AdamW on every engine.
+conversion to "universal" ones. Here state is gathered into whole float32 tensors by name (`zero_pieces`), the format of
+`TorchEngine`: four ZeRO-2 workers stop and two DDP workers go on. The maths of the optimiser is PyTorch's AdamW on every engine.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from negscale.models.weights import load_into
 from negscale.training import deepspeed_config
 from negscale.training.engine import DEFAULT_ADAM, Adam, EngineState, Precision, adam_groups, gathered, summed
 from negscale.training.reader import World
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+from negscale.training.zero_pieces import MOMENTS, FlatPieces, Pieces, WeightPieces
 
 
 class DeepSpeedEngine:
@@ -40,9 +39,10 @@ class DeepSpeedEngine:
     def __init__(
         self, encoder: TextEncoder, table: Sequence[Line], adam: Adam = DEFAULT_ADAM, *, device: str = "cpu",
         precision: Precision = "float32", clamp_logit_scale: bool = True, max_grad_norm: float | None = None,
-        config: str = "zero2",
+        config: str = "zero2", stages: tuple[int, ...] = (0, 1, 2),
     ) -> None:  # fmt: skip
         """table: what trains and decays, see `negscale.models.freezing`. config: a name below configs/deepspeed, or a path.
+        stages: of ZeRO, those that this module may be trained with; a module of stage 3 has no parameter without dimensions.
 
         Raises ConfigError without DeepSpeed, for float64, and for JSON that says what the training's config says.
         """
@@ -50,8 +50,9 @@ class DeepSpeedEngine:
             raise ConfigError(
                 "precision=float64: DeepSpeed computes in float32 or bfloat16; use runtime.engine=torch for float64"
             )
-        found = deepspeed_config.read(config)
-        plain = deepspeed_config.stage_of(found) == 0
+        found = deepspeed_config.read(config, stages)
+        stage = deepspeed_config.stage_of(found)
+        plain, self._divided = stage == 0, stage == 3
         self._max_grad_norm = max_grad_norm if plain else None
         deepspeed = _library(device)
         if not dist.is_initialized():  # DeepSpeed wants a process group for one process too
@@ -71,11 +72,13 @@ class DeepSpeedEngine:
             self._engine, self._optimiser, _, _ = deepspeed.initialize(
                 model=self._module, optimizer=self._adam, config=options
             )
-        self._parts = _Partitions(self._optimiser, self._named) if self._optimiser is not self._adam else None
+        self._parts: Pieces | None = None
+        if self._optimiser is not self._adam:
+            self._parts = (WeightPieces if self._divided else FlatPieces)(self._optimiser, self._named)
 
     def encode(self, ids_TL: Tensor) -> tuple[Tensor, Tensor]:
-        # without gradients there is nothing to synchronise
-        return self._engine(ids_TL) if torch.is_grad_enabled() else self._module(ids_TL)
+        # without gradients there is nothing to synchronise, unless the weights themselves are elsewhere
+        return self._engine(ids_TL) if torch.is_grad_enabled() or self._divided else self._module(ids_TL)
 
     def gather(self, local: Tensor) -> Tensor:
         return gathered(local) if self.world.size > 1 else local
@@ -109,14 +112,26 @@ class DeepSpeedEngine:
                 moments[f"{name}/{key}"] = torch.as_tensor(value).detach().cpu().clone()
         return EngineState({name: p.detach().cpu().clone() for name, p in self._named.items()}, moments)
 
+    def held(self) -> dict[str, Tensor]:
+        return self._parts.held() if self._parts is not None and self._divided else dict(self._named)
+
+    def whole(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self._parts is not None and self._divided:
+            return self._parts.whole(held)
+        return {name: value.detach().cpu().clone() for name, value in held.items()}
+
+    def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._parts.share(whole) if self._parts is not None and self._divided else dict(whole)
+
     def restore(self, state: EngineState) -> None:
-        load_into(self._named, state.trainable, "the checkpoint")
+        if not self._divided:
+            load_into(self._named, state.trainable, "the checkpoint")
         if self._parts is not None:
             self._parts.restore(state)
             return
         for name, parameter in self._named.items():
             if f"{name}/step" in state.optimiser:
-                held = {key: state.optimiser[f"{name}/{key}"] for key in ("step", *_MOMENTS)}
+                held = {key: state.optimiser[f"{name}/{key}"] for key in ("step", *MOMENTS)}
                 # AdamW counts steps on the CPU
                 moved = {key: value.to(parameter.device, copy=True) for key, value in held.items() if key != "step"}
                 self._adam.state[parameter] = {**moved, "step": held["step"].clone()}
@@ -147,81 +162,6 @@ def _scalars_sent(module: nn.Module, world: World) -> Iterator[None]:
     finally:
         for parameter in scalars:
             del parameter.ds_optim_param
-
-
-class _Partitions:
-    """Whole tensors out of the flat pieces that ZeRO 1 and 2 keep on each worker, and back.
-
-    Every worker owns one flat float32 piece of each parameter group, with flat moments beside it; `_hp_mapping` says which
-    part of a parameter lies where. DeepSpeed's safe_get_full_optimizer_state links moments after the step of the first
-    group alone, and so knows none of the second (decayed and undecayed parameters are two).
-    """
-
-    def __init__(self, zero: Any, named: Mapping[str, Any]) -> None:
-        """zero: DeepSpeed's optimiser. named: parameters, to which it has given `_hp_mapping`."""
-        self._zero, self._named = zero, named
-
-    def state(self) -> EngineState:
-        """Everything by name, whole, on the CPU; a collective."""
-        trainable = {name: self._whole(p, None) for name, p in self._named.items()}
-        steps = {float(self._held(i)["step"]) for i in range(self._groups) if "step" in self._held(i)}
-        if not steps:
-            return EngineState(trainable, {})
-        assert len(steps) == 1, steps
-        moments: dict[str, Tensor] = {}
-        for name, parameter in self._named.items():
-            moments |= {f"{name}/{key}": self._whole(parameter, key) for key in _MOMENTS}
-            moments[f"{name}/step"] = torch.tensor(next(iter(steps)))
-        return EngineState(trainable, moments)
-
-    def restore(self, state: EngineState) -> None:
-        """Take this worker's pieces out of whole tensors."""
-        steps = {float(value) for key, value in state.optimiser.items() if key.endswith("/step")}
-        if len(steps) > 1:
-            raise ConfigError(f"the checkpoint's parameters have taken different numbers of steps: {sorted(steps)}")
-        for i in range(self._groups):
-            flat = self._zero.single_partition_of_fp32_groups[i]
-            self._zero.optimizer.state.pop(flat, None)
-            if steps:
-                zeros = {key: torch.zeros_like(flat) for key in _MOMENTS}
-                self._zero.optimizer.state[flat] = {"step": torch.tensor(next(iter(steps))), **zeros}
-        self._zero._hp_optimizer_states_linked = False  # its links to the moments of before are void
-        with torch.no_grad():
-            for name, parameter in self._named.items():
-                for key in (None, *(_MOMENTS if steps else ())):
-                    if (piece := self._piece(parameter, key)) is not None:
-                        whole = state.trainable[name] if key is None else state.optimiser[f"{name}/{key}"]
-                        at = parameter._hp_mapping.lp_fragment_address
-                        piece.copy_(whole.flatten()[at.start : at.start + at.numel])
-
-    def clamp(self, name: str, low: float, high: float) -> None:
-        """Clamp the float32 original of a parameter, wherever it lies."""
-        if (piece := self._piece(self._named[name], None)) is not None:
-            piece.clamp_(low, high)
-
-    @property
-    def _groups(self) -> int:
-        return len(self._zero.single_partition_of_fp32_groups)
-
-    def _held(self, group: int) -> dict[str, Any]:
-        return self._zero.optimizer.state.get(self._zero.single_partition_of_fp32_groups[group], {})
-
-    def _piece(self, parameter: Any, key: str | None) -> Tensor | None:
-        """A view of this worker's part of a parameter (key None) or of its moment; None when it has none."""
-        mapping = parameter._hp_mapping
-        if mapping is None:
-            return None
-        flat = self._zero.single_partition_of_fp32_groups[mapping.param_group_index]
-        at = mapping.hp_fragment_address
-        return (flat.data if key is None else self._held(mapping.param_group_index)[key]).narrow(0, at.start, at.numel)
-
-    def _whole(self, parameter: Any, key: str | None) -> Tensor:
-        whole = torch.zeros(parameter.numel(), dtype=torch.float32, device=parameter.device)
-        if (piece := self._piece(parameter, key)) is not None:
-            at = parameter._hp_mapping.lp_fragment_address
-            whole[at.start : at.start + at.numel] = piece
-        dist.all_reduce(whole)  # every number is one worker's, and nought on the others
-        return whole.reshape(parameter.shape).cpu()
 
 
 def _library(device: str) -> Any:

@@ -28,26 +28,27 @@ _ENCODED = 8  # pictures of one pass of the autoencoder
 
 
 class Averages:
-    """An exponential mean of the weights over the steps; early steps count less than `decay` says."""
+    """An exponential mean of the weights over the steps; early steps count less than `decay` says.
 
-    def __init__(self, decay: float, parameters: Mapping[str, Tensor]) -> None:
-        self.decay, self._parameters = decay, parameters
-        self.values = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    A worker averages what it holds: all weights, or its pieces where weights are divided.
+    """
+
+    def __init__(self, decay: float, held: Callable[[], Mapping[str, Tensor]]) -> None:
+        """held: what this worker keeps of each parameter, `Engine.held`."""
+        self.decay, self._held = decay, held
+        self.values = {name: value.detach().clone() for name, value in held().items()}
 
     def update(self, step: int) -> None:
         """Take in the weights after step number `step`, from 1."""
         keep = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                self.values[name].lerp_(parameter.detach(), 1 - keep)
+            for name, value in self._held().items():
+                self.values[name].lerp_(value.detach(), 1 - keep)
 
 
-def with_averages(state: EngineState, averages: Averages | None) -> EngineState:
-    """A checkpoint's state that also holds the averages."""
-    kept = (
-        {} if averages is None else {f"{name}{_EMA}": t.detach().cpu().clone() for name, t in averages.values.items()}
-    )
-    return EngineState(state.trainable, {**state.optimiser, **kept})
+def with_averages(state: EngineState, averages: Mapping[str, Tensor]) -> EngineState:
+    """A checkpoint's state that also holds the averages, whole."""
+    return EngineState(state.trainable, {**state.optimiser, **{f"{name}{_EMA}": t for name, t in averages.items()}})
 
 
 def parted(state: EngineState) -> tuple[EngineState, dict[str, Tensor]]:

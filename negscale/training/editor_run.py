@@ -143,7 +143,7 @@ def make_edit_engine(config: EditTrainConfig, module: EditorUnet, device: str) -
         return TorchEngine(trained, module.table(), adam, **more)
     from negscale.training.deepspeed_engine import DeepSpeedEngine
 
-    return DeepSpeedEngine(trained, module.table(), adam, **more, config=config.runtime.deepspeed)
+    return DeepSpeedEngine(trained, module.table(), adam, **more, config=config.runtime.deepspeed, stages=(0, 1, 2, 3))
 
 
 def train_editor(
@@ -186,8 +186,9 @@ class EditSession:
         self._conditions, self._identity, self._watch = conditions, identity, watch
         self._chief = engine.world.rank == 0
         self._checkpoints = Checkpoints(folder, config.runtime.keep_checkpoints)
-        self._weights = module.trainable()
-        self._averages = Averages(config.ema, self._weights) if config.ema is not None else None
+        # under ZeRO 3 a parameter is empty between steps, and DeepSpeed says how large it is
+        self._trained = sum(getattr(p, "ds_numel", p.numel()) for p in module.trainable().values())
+        self._averages = Averages(config.ema, engine.held) if config.ema is not None else None
         self._dtype = torch.float64 if config.precision == "float64" else torch.float32
         self._best, self._held = float("inf"), dict[str, float]()
         self._log: MetricsLog | None = None
@@ -238,8 +239,8 @@ class EditSession:
         plain, averages = parted(state)
         self._engine.restore(plain)
         if self._averages is not None:
-            for name, value in self._averages.values.items():
-                value.copy_(averages[name])
+            for name, value in self._engine.share(averages).items():
+                self._averages.values[name].copy_(value)
 
     def _collator(self, stream: RowStream) -> EditCollator:
         channels, latent_px = self._conditions.parts.latent_shape
@@ -289,9 +290,11 @@ class EditSession:
 
     def _save(self, progress: Progress, best: bool) -> None:
         state = self._engine.state()
+        if self._averages is not None:
+            state = with_averages(state, self._engine.whole(self._averages.values))
         if self._chief:
             facts = {"fingerprint": fingerprint(self._identity), "best": self._best, "held_out": self._held}
-            self._checkpoints.save(progress.step, with_averages(state, self._averages), progress.after, facts, best)
+            self._checkpoints.save(progress.step, state, progress.after, facts, best)
             if self._log is not None:
                 self._log.flush()
 
@@ -310,7 +313,7 @@ class EditSession:
             "fingerprint": fingerprint(self._identity), "steps": step, "model": self._identity["model"],
             "data": self._data.lineage(), "config": self._config.identity(), "held_out": self._held,
             "best_step": self._checkpoints.best(), "last_step": step, "workers": self._engine.world.size,
-            "trained_parameters": sum(p.numel() for p in self._weights.values()),
+            "trained_parameters": self._trained,
             "seconds": round(time.monotonic() - self._began, 1),
         }  # fmt: skip
         if self._chief:

@@ -65,6 +65,18 @@ class Engine(Protocol):
         """Go on from `state`. Raises ConfigError when it belongs to another model."""
         ...
 
+    def held(self) -> dict[str, Tensor]:
+        """What this worker keeps of each trained parameter, by name: all of it, or its piece where weights are divided."""
+        ...
+
+    def whole(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies on the CPU of the whole tensors whose pieces, divided as `held()`, these are; a collective."""
+        ...
+
+    def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This worker's piece of whole tensors."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Adam:
@@ -150,6 +162,15 @@ class TorchEngine:
             for key, value in self._adam.state.get(parameter, {}).items():
                 moments[f"{name}/{key}"] = torch.as_tensor(value).detach().cpu().clone()
         return EngineState({name: p.detach().cpu().clone() for name, p in self._named.items()}, moments)
+
+    def held(self) -> dict[str, Tensor]:
+        return dict(self._named)
+
+    def whole(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in held.items()}
+
+    def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(whole)
 
     def restore(self, state: EngineState) -> None:
         load_into(self._named, state.trainable, "the checkpoint")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from negscale.backends.dual_encoders import HfDualEncoderConfig
@@ -62,7 +63,13 @@ def trained_model(uri: str, step: int | None = None) -> Trained:
     model, tokenizer = load_model(config.model)
     parameters = dict(model.named_parameters())
     known = {name: parameters[name] for name in state.trainable if name in parameters}
-    load_into(known, state.trainable, f"the checkpoint of step {chosen}")
+    learnt = state.trainable
+    if config.blend < 1:
+        learnt = {
+            name: torch.lerp(known[name].detach().float(), t.float(), config.blend) if name in known else t
+            for name, t in learnt.items()
+        }  # fmt: skip
+    load_into(known, learnt, f"the checkpoint of step {chosen}")
     record = json.loads(folder.read("run.json"))
     identity = record["identity"]
     facts = {

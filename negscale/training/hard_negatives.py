@@ -26,7 +26,7 @@ def denied_present(row: Mapping[str, Any], rng: np.random.Generator) -> str | No
 
     row: `caption` and, where there are, `negated_caption`, `absent_object` and a list of objects.
     """
-    here = _present(row)
+    here = present_objects(row)
     if not here:
         return None
     # an object that the caption does not name keeps the text free of contradictions: only the image can refute it
@@ -45,7 +45,7 @@ def asserted_absent(row: Mapping[str, Any], rng: np.random.Generator) -> str | N
         return None
     if rng.random() < 0.5:
         return f"{row['caption'].rstrip(' .')} with {indefinite(absent)}"
-    others = [name for name in _present(row) if name != absent]
+    others = [name for name in present_objects(row) if name != absent]
     named = (others[int(rng.integers(len(others)))], absent) if others else (absent,)
     return restate(named, (), rng)
 
@@ -75,7 +75,8 @@ def swap_object(text: str, old: str, new: str) -> str | None:
     return None
 
 
-def _present(row: Mapping[str, Any]) -> tuple[str, ...]:
+def present_objects(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is known to be in a row's image: its lists of objects, else the nouns of its caption."""
     for column in OBJECT_COLUMNS:
         if row.get(column):
             return tuple(row[column])

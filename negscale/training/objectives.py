@@ -2,7 +2,8 @@
 
 NegationCLIP: InfoNCE on (image, negated caption). NegBench: alpha * InfoNCE + (1 - alpha) * MCQ. NegCLIP and CoN-CLIP:
 baselines on captions and their false versions. `negscale`: original captions and true absences as positives, per-row hard
-negatives, MCQ, and affirmative captions held at their old embedding; each term has a weight, 0 switches it off.
+negatives, MCQ, true statements against false ones in the same words, and affirmative captions held at their old embedding;
+each term has a weight, 0 switches it off.
 
 What differs. NegBench trains all towers and forgets to normalise the MCQ features; here the image tower is frozen. NegCLIP
 swaps words of the caption; here its false texts assert an absent object, so that all baselines see the same data.
@@ -19,6 +20,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from negscale.core.config import Config
+from negscale.core.rng import rng_for
+from negscale.training import made_statements
 from negscale.training.hard_negatives import OBJECT_COLUMNS, asserted_absent, denied_present
 
 if TYPE_CHECKING:
@@ -27,12 +30,21 @@ if TYPE_CHECKING:
 Maker = Callable[[Mapping[str, Any], np.random.Generator], str | None]
 
 
-MAKERS: dict[str, Maker] = {"denied_present": denied_present, "asserted_absent": asserted_absent}
+MAKERS: dict[str, Maker] = {
+    "denied_present": denied_present, "asserted_absent": asserted_absent, **made_statements.MAKERS,
+}  # fmt: skip
 _READS = {
     "caption": ("caption",), "negated_caption": ("negated_caption",),
     "denied_present": ("caption",), "asserted_absent": ("caption", "absent_object"),
+    **dict.fromkeys(made_statements.MAKERS, ("caption",)),
 }  # fmt: skip
 QUESTION_COLUMNS = ("options", "answer")
+
+
+def made_text(name: str, row: Mapping[str, Any], seed: int, epoch: int) -> str | None:
+    """The text of `MAKERS` for a row, a function of (seed, epoch, row id); None where the row has none."""
+    stream = made_statements.STREAM if name in made_statements.MAKERS else name
+    return MAKERS[name](row, rng_for(seed, "text", stream, epoch, row["id"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +102,10 @@ class Objective(Config, ABC):
     @property
     def optional_columns(self) -> tuple[str, ...]:
         """Columns that are read where a run has them."""
-        made = {"denied_present", "asserted_absent"} & set(self.texts)
+        made = MAKERS.keys() & set(self.texts)
         more = (*OBJECT_COLUMNS, "negated_caption", "absent_object") if made else ()
-        return tuple(name for name in more if name not in self.columns)
+        stated = ("negative_objects",) if made_statements.MAKERS.keys() & set(self.texts) else ()
+        return tuple(name for name in (*more, *stated) if name not in self.columns)
 
     @abstractmethod
     def terms(self, s: Scene) -> dict[str, tuple[float, Tensor]]:
@@ -211,6 +224,9 @@ class NegscaleObjective(Objective):
     """False texts of the row's own image, candidates in both contrastive terms."""
     question: float = Field(default=0.1, ge=0)
     """Weight of the MCQ term; needs `questions`."""
+    statement: float = Field(default=0.0, ge=0)
+    """Weight of true statements against false ones in the same words, made anew each epoch of the objects that a row names;
+    six more texts a row."""
     keep: float = Field(default=1.0, ge=0)
     """Weight of 1 - cosine between captions now and before training."""
 
@@ -223,7 +239,8 @@ class NegscaleObjective(Objective):
     @property
     def texts(self) -> tuple[str, ...]:
         wanted = ["caption"] if self.caption or self.keep else []
-        return (*wanted, *(["negated_caption"] if self.absence else []), *self.hard_negatives)
+        stated = (*made_statements.TRUE, *made_statements.FALSE) if self.statement else ()
+        return (*wanted, *(["negated_caption"] if self.absence else []), *self.hard_negatives, *stated)
 
     @property
     def uses_questions(self) -> bool:
@@ -251,6 +268,13 @@ class NegscaleObjective(Objective):
             found["absence"] = (self.absence, self._info_nce(s, "negated_caption", **hard))
         if self.question:
             found["question"] = (self.question, self._mcq(s))
+        if self.statement:
+            true, false = (
+                [s.texts_BD[name] for name in names] for names in (made_statements.TRUE, made_statements.FALSE)
+            )
+            loss = losses.statements(s.image_BD, torch.stack(true, 1), torch.stack(false, 1), s.scale)
+            has_B = s.has_B[made_statements.TRUE[0]]
+            found["statement"] = (self.statement, torch.where(has_B, loss, torch.zeros_like(loss)))
         if self.keep:
             assert s.before_BD is not None
             found["keep"] = (self.keep, losses.kept_in_place(s.texts_BD["caption"], s.before_BD))

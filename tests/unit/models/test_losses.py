@@ -84,6 +84,21 @@ def test_mcq_sees_directions_not_lengths() -> None:
         torch.testing.assert_close(rows[i], expected)
 
 
+def test_statements_tell_nothing_to_a_model_without_images() -> None:
+    images, true, false = unit(6, 5), unit(6, 3, 5, seed=1), unit(6, 3, 5, seed=2)
+    found = losses.statements(images, true, false, SCALE)
+    logits = torch.cat([true, false], 1) @ images[:, :, None]
+    expected = [
+        F.cross_entropy(SCALE * torch.cat([logits[:, k], logits[:, 3:, 0]], 1), torch.zeros(6, dtype=torch.long)) for k in range(3)
+    ]  # fmt: skip
+    torch.testing.assert_close(found.mean(), torch.stack(expected).mean())
+    # a preference for forms: the same for a true statement and its twin
+    bias = torch.tensor([0.0, 0.3, -0.2], dtype=torch.float64)[None, :, None] * images[:, None]
+    for strength in (-2.0, -0.5, 0.5, 2.0):
+        guess = losses.statements(images, 0 * true + strength * bias, 0 * false + strength * bias, SCALE)
+        assert bool((guess >= torch.log(torch.tensor(4.0)) - 1e-12).all())
+
+
 def test_con_clip_is_the_mean_of_three() -> None:
     image, other, text, false = (unit(4, 5, seed=seed) for seed in range(4))
     rows = losses.con_clip(

@@ -37,8 +37,9 @@ def test_names_and_frames() -> None:
     ("row", "reason"),
     [
         ({"caption": "A dog in the park", "negated_caption": "A dog in the park with no car"}, None),
-        ({"caption": "A dog in the park", "negated_caption": "A dog, but there isn't a car"}, "test_cue"),
-        ({"caption": "A dog in the park", "negated_caption": "A dog, a car nowhere in sight"}, "test_cue"),
+        ({"caption": "A dog in the park", "negated_caption": "A dog, but there isn't a car"}, None),
+        ({"caption": "A dog in the park", "negated_caption": "A dog, but it doesn't show a car"}, "test_cue"),
+        ({"caption": "A dog in the park", "negated_caption": "A dog in the park, lacking a car"}, "test_cue"),
         ({"caption": "A dog in the park", "negated_caption": "A dog in the park with no cups"}, "test_pair"),
         ({"caption": "A dog in the park", "absent_object": "cup"}, "test_pair"),
         ({"caption": "A dog in the park", "positive_objects": ["dog", "flower"]}, "test_pair"),
@@ -80,8 +81,8 @@ def test_the_grammars_of_fine_tuning_have_other_frames() -> None:
 
 def test_breaches_name_the_texts() -> None:
     found = breaches(
-        SPLIT, exam_frames(), ["no cup and no dog", "A dog isn't here", "a photo of a cup", "no car, a dog"]
+        SPLIT, exam_frames(), ["no cup and no dog", "You can't see a dog", "a photo of a cup", "no car, a dog"]
     )
     assert found == {
-        "test_pair": ["no cup and no dog"], "test_cue": ["A dog isn't here"], "test_frame": ["a photo of a cup"]
+        "test_pair": ["no cup and no dog"], "test_cue": ["You can't see a dog"], "test_frame": ["a photo of a cup"]
     }  # fmt: skip

@@ -197,7 +197,7 @@ def test_new_input_channels_change_nothing_at_first(made: dict[str, str], tmp_pa
 
 def test_averages_follow_the_weights() -> None:
     weights = {"w": torch.zeros(2)}
-    averages = Averages(0.5, weights)
+    averages = Averages(0.5, lambda: weights)
     wanted = 0.0
     for step in range(1, 40):
         weights["w"].fill_(float(step))

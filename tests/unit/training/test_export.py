@@ -141,6 +141,32 @@ def test_a_checkpoint_on_top_of_its_model(tmp_path: Path) -> None:
         export_checkpoint(folder, "onnx")
 
 
+def test_a_blend_lies_between_the_start_and_what_was_learnt(tmp_path: Path) -> None:
+    run = caption_run(tmp_path / "c", (6, 6))
+    weights = {}
+    for blend in (1.0, 0.25):
+        config = TrainConfig.model_validate({
+            "model": TINY.model_dump(mode="json"), "data": [{"uri": run}], "objective": {"kind": "negationclip"},
+            "optimiser": {"rate": 1e-2}, "holdout": {"share": 0.0}, "epochs": 2, "batch_rows": 6, "blend": blend,
+            "runtime": {"run_root": str(tmp_path / str(blend)), "device": "cpu"},
+        })  # fmt: skip
+        train_run("t", config)
+        facts = export_checkpoint(training_uri("t", config), "open-clip")
+        assert facts["config"]["blend"] == blend
+        weights[blend] = load_file(f"{facts['path']}/open_clip_model.safetensors")
+    from negscale.training.export import openai_state
+    from negscale.training.loading import load_model
+
+    start = openai_state(load_model(TINY)[0])
+    moved = 0
+    for name, whole in weights[1.0].items():
+        torch.testing.assert_close(
+            weights[0.25][name], start[name] + 0.25 * (whole - start[name]), rtol=1e-4, atol=1e-6
+        )
+        moved += not torch.equal(whole, start[name])
+    assert moved > 5
+
+
 def test_what_has_no_counterpart_is_named() -> None:
     with pytest.raises(ConfigError, match=r"visual\.attnpool\.c_proj\.weight"):
         to_transformers({"visual.attnpool.c_proj.weight": torch.zeros(1)})

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from negscale.core.rng import rng_for
 from negscale.language.nouns import mentions
+from negscale.language.polarity import polarity
 from negscale.training.hard_negatives import asserted_absent, denied_present, swap_object
+from negscale.training.made_statements import FORMS
+from negscale.training.objectives import made_text
 
 ROW = {
     "caption": "A man rides a bike.", "negated_caption": "A man rides a bike with no hat.", "absent_object": "hat",
@@ -43,3 +48,30 @@ def test_what_is_absent_is_asserted() -> None:
 )
 def test_swapping(text: str, old: str, new: str, expected: str | None) -> None:
     assert swap_object(text, old, new) == expected
+
+
+def test_statements_are_true_and_false_in_the_same_words() -> None:
+    absent = ["hat", "car", "umbrella"]
+    row = {**ROW, "id": "r", "negative_objects": absent}
+    objects = [*ROW["positive_objects"], *absent]
+
+    def claims(text: str) -> dict[str, str | None]:
+        return {name: said for name in objects if (said := polarity(text, name)) is not None}
+
+    def words(text: str) -> list[str]:
+        return sorted(word for word in re.findall(r"\w+", text.lower()) if word not in {"a", "an", "no", *objects})
+
+    frames = set()
+    for epoch in range(40):
+        for form in FORMS:
+            true, false = (made_text(f"{truth}_{form}", row, 0, epoch) for truth in ("true", "false"))
+            assert true and false  # noqa: PT018
+            for text, here in ((true, ROW["positive_objects"]), (false, absent)):
+                said = claims(text)
+                kinds = {"affirmed": ["affirmed"], "denied": ["denied"], "both": ["affirmed", "denied"]}[form]
+                assert sorted(said.values()) == kinds, text
+                assert all((name in here) == (what == "affirmed") for name, what in said.items()), text
+            assert words(true) == words(false)
+            frames.add(re.sub("|".join(objects), "X", true))
+    assert len(frames) > 30, "drawn anew each epoch"
+    assert made_text("true_both", {"id": "r", "caption": "so nice"}, 0, 0) is None

@@ -1,0 +1,49 @@
+"""Statements about a row's image, true and false in the same words: what no text alone can tell apart.
+
+For each form (an object affirmed; one denied; one affirmed and one denied) a true sentence and its false twin, in which the
+object that is there and the one that is not have changed places. A form is true as often as false, a sentence's words are
+those of its twin, and objects, forms and wording are drawn anew each epoch. What differs: NegBench's questions (arXiv
+2501.09425, section 3.3) are written once and can be answered from the options alone (see `negscale.questions.blind`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from negscale.language.nouns import mentions
+from negscale.language.statements import MEDIA, restate
+from negscale.training.hard_negatives import present_objects
+
+FORMS = ("affirmed", "denied", "both")
+STREAM = "statement"  # of random numbers: one for the six sentences of a row, so that twins share their draws
+TRUE = tuple(f"true_{form}" for form in FORMS)
+FALSE = tuple(f"false_{form}" for form in FORMS)
+_STILL = tuple(name for name in MEDIA if name != "video")
+
+
+def statement(form: str, true: bool, row: Mapping[str, Any], rng: np.random.Generator) -> str | None:
+    """A sentence of one form; None where no object is known to be there, or none to be absent.
+
+    rng: at the same state for the six sentences of a row.
+    """
+    present = present_objects(row)
+    named = [row["absent_object"]] if row.get("absent_object") else []
+    absent = [name for name in row.get("negative_objects") or named if not any(mentions(p, name) for p in present)]
+    draws = rng.random(3)
+    if not present or not absent:
+        return None
+    here, gone = present[int(draws[0] * len(present))], absent[int(draws[1] * len(absent))]
+    if not true:
+        here, gone = gone, here
+    affirmed = (here,) if form != "denied" else ()
+    denied = (gone,) if form != "affirmed" else ()
+    return restate(affirmed, denied, rng, _STILL[int(draws[2] * len(_STILL))], contracted=True)
+
+
+MAKERS = {
+    f"{truth}_{form}": partial(statement, form, truth == "true") for truth in ("true", "false") for form in FORMS
+}  # fmt: skip
