@@ -9,6 +9,7 @@ checkpoints belong to one experiment folder of Ray's, and an error of negscale's
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import tempfile
@@ -36,6 +37,7 @@ from ray.train import (
     ValidationTaskConfig,
     WorkerGroupError,
 )
+from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from negscale.core import errors
@@ -46,6 +48,7 @@ from negscale.executors.ray_session import cluster_of, ray_session
 from negscale.storage.folder import open_folder
 
 _POLL_S = 2.0
+_REPORT_S = 5.0
 _VALIDATION_LIMIT_S = 3600.0
 
 
@@ -107,7 +110,7 @@ class Training:
     train: Train
     workers: Workers = Workers()
     validate: Validate | None = None  # where it is there, a spare worker runs it after every epoch
-    on_report: Figures | None = None  # told {step, epoch, figures...} at every report, beside Ray's controller
+    on_report: Figures | None = None  # told {step, epoch, figures...} every few seconds, beside Ray's controller
     report_every: int = 10
 
 
@@ -238,17 +241,24 @@ def _work(training: Training, incarnation: str, spare: bool, cwd: str) -> dict[s
 
 
 class _Reporter:
-    """The watch of one worker. Says when a checkpoint is wanted: once for every announced preemption."""
+    """The watch of one worker. Says when a checkpoint is wanted: once for every announced preemption.
+
+    Ray takes one report of a worker every two seconds, and a worker that has another one waits. Steps may take hundredths of
+    a second, so that reports are spaced: rank 0 measures how long steps take and says at which step the next one is due.
+    """
 
     def __init__(self, training: Training, spare: bool) -> None:
         self._training, self._validates = training, spare
         self._answered: set[tuple[str, ...]] = set()
+        self._due = 0  # the step from which on the next report is sent
+        self._last: tuple[int, float] | None = None  # step and time of the last one
 
     def __call__(self, progress: Progress) -> bool:
         if progress.step % self._training.report_every and not progress.epoch_ends:
             return False
         figures = {"step": progress.step, "epoch": progress.epoch, **progress.metrics}
-        if self._validates and progress.epoch_ends and ray.train.get_context().get_world_rank() == 0:
+        validates = self._validates and progress.epoch_ends
+        if validates and ray.train.get_context().get_world_rank() == 0:
             with (
                 tempfile.TemporaryDirectory() as folder
             ):  # a pointer: the checkpoint itself lies in the training's folder
@@ -257,8 +267,10 @@ class _Reporter:
                     figures, Checkpoint.from_directory(folder),
                     validation=ValidationTaskConfig({"step": progress.step}, timeout_s=_VALIDATION_LIMIT_S),
                 )  # fmt: skip
-        else:
+        elif validates or progress.step >= self._due:
             ray.train.report(figures)
+        if validates or progress.step >= self._due:
+            self._due = self._next(progress.step)
         info = ray.train.get_preemption_info()
         if info is None:
             return False
@@ -266,6 +278,15 @@ class _Reporter:
         new = nodes not in self._answered
         self._answered.add(nodes)
         return new
+
+    def _next(self, step: int) -> int:
+        """The step of the next report, the same on all workers."""
+        now = time.monotonic()
+        last, self._last = self._last, (step, now)
+        if last is None or step <= last[0]:
+            return step + 1
+        each_s = (now - last[1]) / (step - last[0])
+        return int(broadcast_from_rank_zero(step + max(1, math.ceil(_REPORT_S / max(each_s, 1e-6)))))
 
 
 class _Reports(UserCallback):

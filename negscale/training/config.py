@@ -85,7 +85,8 @@ class TrainRuntime(Config):
     validation_rows: int = Field(default=2000, ge=2)
     """Held-out rows of it, at the most."""
     metrics_callback: str = ""
-    """`package.module:function`, called with {step, epoch, figures...} at every report."""
+    """`package.module:function`, called with {step, epoch, figures...} every few seconds of a training on Ray, and in this
+    process at every report."""
     run_root: Location = "runs"
     """Folder or URI below which trainings lie as train/NAME/VERSION."""
     version: str = Field(default="dev", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -155,7 +155,7 @@ def test_validation_beside_the_training(run: str, tmp_path: Path, monkeypatch: p
     verdict(
         "held-out retrieval, Retrieval-Neg and balanced choice after every epoch, beside the training where there is room",
         len(shown["here"]) == len(shown["spare"]) == 4 and all(same) and shown["here_inline"] == 4
-        and shown["spare_inline"] == 0 and shown["spare_curves"] and len(reports) == 2 * max(reports)
+        and shown["spare_inline"] == 0 and shown["spare_curves"] and len(reports) >= 8
         and {"validation_retrieval_r1", "validation_retrieval_neg_r1", "validation_choice"} <= last.keys(),
         epochs=len(shown["spare"]), equal_figures=len(same), reports_to_callback=len(reports), **last,
     )  # fmt: skip
