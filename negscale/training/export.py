@@ -63,13 +63,11 @@ def trained_model(uri: str, step: int | None = None) -> Trained:
     model, tokenizer = load_model(config.model)
     parameters = dict(model.named_parameters())
     known = {name: parameters[name] for name in state.trainable if name in parameters}
-    learnt = state.trainable
-    if config.blend < 1:
-        learnt = {
-            name: torch.lerp(known[name].detach().float(), t.float(), config.blend) if name in known else t
-            for name, t in learnt.items()
-        }  # fmt: skip
-    load_into(known, learnt, f"the checkpoint of step {chosen}")
+    start = {name: parameter.detach().clone() for name, parameter in known.items()} if config.blend < 1 else {}
+    load_into(known, state.trainable, f"the checkpoint of step {chosen}")
+    with torch.no_grad():
+        for name, weights in start.items():
+            known[name].copy_(torch.lerp(weights, known[name], config.blend))
     record = json.loads(folder.read("run.json"))
     identity = record["identity"]
     facts = {
