@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -105,12 +106,11 @@ def export(uri: str, to: str, out: str, as_json: bool) -> bool:
     from negscale.training.editor_export import TARGET, export_editor, is_editor_training
     from negscale.training.export import export_checkpoint
 
-    if is_editor_training(uri):
-        if to != TARGET:
-            raise ConfigError(f"--to {to!r} is unknown for an editor training; known: {TARGET}")
-        facts = export_editor(uri, out)
-    else:
-        facts = export_checkpoint(uri, to, out)
+    editor = is_editor_training(uri)
+    if editor and to != TARGET:
+        raise ConfigError(f"--to {to!r} is unknown for an editor training; known: {TARGET}")
+    with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed, which transformers imports to save, logs to stdout
+        facts = export_editor(uri, out) if editor else export_checkpoint(uri, to, out)
     if as_json:
         print(json.dumps(facts, indent=1))
     _err.print(f"step {facts['step']:,} written to {facts['path']}", soft_wrap=True)

@@ -30,14 +30,6 @@ _BOTH = (
     "No {o} {is_n} present in this {m}, but {a} {is_a}", "There {is_n} no {o} in the {m}, but there {is_a} {a}",
     "{A} {is_a} included in this {m}, while {n} {is_nn} absent",
 )  # fmt: skip
-_DENY_CONTRACTED = (
-    "There {is_nn}n't {n} in this {m}", "{N} {is_nn}n't in the {m}", "{N} {is_nn}n't part of this {m}",
-    "{N} {is_nn}n't to be seen in this {m}",
-)  # fmt: skip
-_BOTH_CONTRACTED = (
-    "{A} {is_a} in the {m}, but {n} {is_nn}n't", "There {is_a} {a} in this {m}, but there {is_nn}n't {n}",
-    "This {m} features {a}, while {n} {is_nn}n't there", "There {is_nn}n't {n} in the {m}, but there {is_a} {a}",
-)  # fmt: skip
 
 
 def template(affirmed: Sequence[str], denied: Sequence[str], medium: str = "image") -> str:
@@ -57,17 +49,10 @@ def template(affirmed: Sequence[str], denied: Sequence[str], medium: str = "imag
     raise ValueError("a statement needs an object; expected one that is affirmed or denied")
 
 
-def restate(
-    affirmed: Sequence[str], denied: Sequence[str], rng: np.random.Generator, medium: str = "image", contracted: bool = False
-) -> str:  # fmt: skip
-    """The same in one of several sentence shapes; one draw of `rng`. Raises ValueError when nothing is stated.
-
-    contracted: also with "isn't" and "aren't".
-    """
+def restate(affirmed: Sequence[str], denied: Sequence[str], rng: np.random.Generator, medium: str = "image") -> str:
+    """The same in one of several sentence shapes; one draw of `rng`. Raises ValueError when nothing is stated."""
     template(affirmed, denied, medium)
     forms = _BOTH if affirmed and denied else _AFFIRM if affirmed else _DENY
-    if contracted and denied:
-        forms = (*forms, *(_BOTH_CONTRACTED if affirmed else _DENY_CONTRACTED))
     words = {"m": medium}
     if affirmed:
         a = _listed(affirmed, "and")

@@ -53,14 +53,20 @@ def mcq(image_BD: Tensor, options_BMD: Tensor, answer_B: Tensor, scale: Tensor) 
     return _cross_entropy(scale * torch.einsum("bd,bmd->bm", image_BD, options_BMD), answer_B)
 
 
-def statements(image_BD: Tensor, true_BKD: Tensor, false_BKD: Tensor, scale: Tensor) -> Tensor:
-    """[B]: each of an image's K true statements against all its false ones, the mean of K cross-entropies; ours.
+def statements(
+    image_BD: Tensor, true_BKD: Tensor, false_BFD: Tensor, scale: Tensor, false_there_BF: Tensor | None = None
+) -> Tensor:
+    """[B]: each of an image's K true statements against all its F false ones, the mean of K cross-entropies; ours.
 
     With a false twin for every true statement, a model that looks at texts alone cannot get below the loss of a guess.
+    false_there_BF: False where an image has no such statement; a row without any false one has loss 0.
     """
     true_BK = scale * torch.einsum("bd,bkd->bk", image_BD, true_BKD)
-    false_BK = scale * torch.einsum("bd,bkd->bk", image_BD, false_BKD)
-    others_B1 = torch.logsumexp(false_BK, 1, keepdim=True)
+    false_BF = scale * torch.einsum("bd,bfd->bf", image_BD, false_BFD)
+    if false_there_BF is not None:
+        # a finite number: rows without any false statement would give infinite minus infinite in the gradient
+        false_BF = false_BF.masked_fill(~false_there_BF, -1e4)
+    others_B1 = torch.logsumexp(false_BF, 1, keepdim=True)
     return F.softplus(others_B1 - true_BK).mean(1)
 
 

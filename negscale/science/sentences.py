@@ -1,7 +1,7 @@
 """The sentences of the exams: frames and negation cues that no fine-tuning text has.
 
-Pre-training has seen the words, as CLIP has seen all words: "doesn't" and "don't" stand in a few captions of a thousand, and
-fine-tuning has seen their pieces: "n't" in "isn't", "lack" in "lacks".
+Pre-training has seen the words, as CLIP has seen all words: "doesn't", "don't" and "can't" stand in a few captions of a
+thousand, and fine-tuning has seen their pieces: "'t" in "isn't", "can" in "can be seen".
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from negscale.science.split import frame_of
 STATE = {
     (1, 0): ("In this picture there is {a}", "The photo contains {a}", "The scene includes {a}"),
     (2, 0): ("In this picture there are {a} and {b}", "The photo contains {a} and {b}", "The scene includes {a} and {b}"),
-    (0, 1): ("In this picture you don't see {a}", "The photo doesn't contain {a}", "The scene is lacking {a}"),
+    (0, 1): ("In this picture you don't see {a}", "The photo doesn't contain {a}", "You can't find {a} in the scene"),
     (1, 1): (
         "In this picture there is {a}, but you don't see {b}", "The photo contains {a}, but it doesn't contain {b}",
-        "The scene includes {a}, lacking {b}",
+        "The scene includes {a}, but you can't find {b}",
     ),
 }  # fmt: skip
 CAPTION = {
@@ -27,12 +27,12 @@ CAPTION = {
     2: ("a photo of {a} and {b} {p}", "The scene {p} includes {a} and {b}", "In this picture there are {a} and {b} {p}"),
 }  # fmt: skip
 DENYING_CAPTION = (
-    "a photo of {a} {p}, lacking {b}", "In this picture there is {a} {p}, but it doesn't show {b}",
-    "This picture of {a} {p} is lacking {b}", "This photo of {a} {p} doesn't contain {b}",
+    "a photo of {a} {p} where you can't see {b}", "In this picture there is {a} {p}, but it doesn't show {b}",
+    "This picture of {a} {p} doesn't show {b}", "This photo of {a} {p} doesn't contain {b}",
     "The scene {p} includes {a}, but it doesn't include {b}",
 )  # fmt: skip
 REFERRING = (
-    "a photo of {a}, lacking {b}", "{A}, but the picture doesn't show {b}", "a picture of {a} that doesn't show {b}",
+    "a photo of {a} where you can't see {b}", "{A}, but the picture doesn't show {b}", "a picture of {a} that doesn't show {b}",
 )  # fmt: skip
 CLASS = ("a photo of {a}",)
 

@@ -2,9 +2,10 @@
 
 A model that has seen "no dog" beside "a tree" may know that sentence and not negation. So the objects are put into three
 groups: two of one group stand together in tests only, in one sentence or in what training makes of a row. Test sentences
-deny with cues that fine-tuning never uses, in frames that it never uses: "doesn't", "don't" and other contractions of verbs
-but "be", and "lacking", where fine-tuning says "no", "without", "isn't", "does not", "lacks". A cue of which no piece is
-ever met ("nowhere") tells nothing about a recipe: a text tower of this size leaves all rows of the table where they were.
+deny with cues that fine-tuning never uses, in frames that it never uses: "doesn't", "don't", "can't" and other contractions of
+verbs but "be", where fine-tuning says "no", "without", "isn't", "does not", "lacks". A cue of which fine-tuning never meets
+a token ("nowhere"; "lacking", whose "lack" is not the token of "lacks") tells nothing about a recipe: a text tower of this
+size reads it as before, whatever it was trained on.
 What differs: the papers test on sentences of the same language model, with the same few-shot examples, as they train on;
 NegBench's templates are the same in both.
 """
@@ -27,7 +28,7 @@ from negscale.language.nouns import plural
 
 _BORDERS = (6, 11)  # groups of six, five and five; a question names four objects of one group at most
 _TOGETHER, _SAMPLE = 0.005, 4000
-_CUE = re.compile(r"\blacking\b|(?<!\bis)(?<!\bare)n['’]t\b", re.IGNORECASE)
+_CUE = re.compile(r"(?<!\bis)(?<!\bare)n['’]t\b", re.IGNORECASE)
 _NAMES = {form: name for name in OBJECTS for form in (name, plural(name))}
 _NOUN = re.compile(rf"\b(?:{'|'.join(sorted(_NAMES, key=len, reverse=True))})\b", re.IGNORECASE)
 _PLACE = re.compile(rf"\b(?:{'|'.join(place.phrase for place in PLACES)})\b", re.IGNORECASE)

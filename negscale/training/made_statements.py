@@ -1,9 +1,12 @@
 """Statements about a row's image, true and false in the same words: what no text alone can tell apart.
 
 For each form (an object affirmed; one denied; one affirmed and one denied) a true sentence and its false twin, in which the
-object that is there and the one that is not have changed places. A form is true as often as false, a sentence's words are
-those of its twin, and objects, forms and wording are drawn anew each epoch. What differs: NegBench's questions (arXiv
-2501.09425, section 3.3) are written once and can be answered from the options alone (see `negscale.questions.blind`).
+object that is there and the one that is not have changed places. The twin of the third is false in both halves, so that it
+can be told by the affirmed one alone; a further false sentence, `beside`, affirms an object that is there and denies another
+that is there too. A form is true as often as false, a sentence's words are
+those of its twin, a denial differs from an affirmation by its cue alone (`negscale.language.mirrored`), and objects and
+wording are drawn anew each epoch. What differs: NegBench's questions (arXiv 2501.09425, section 3.3) are written once, can
+be answered from the options alone (see `negscale.questions.blind`), and deny with verbs that never affirm.
 """
 
 from __future__ import annotations
@@ -14,21 +17,22 @@ from typing import Any
 
 import numpy as np
 
+from negscale.language.mirrored import mirrored
 from negscale.language.nouns import mentions
-from negscale.language.statements import MEDIA, restate
+from negscale.language.statements import MEDIA
 from negscale.training.hard_negatives import present_objects
 
 FORMS = ("affirmed", "denied", "both")
-STREAM = "statement"  # of random numbers: one for the six sentences of a row, so that twins share their draws
+STREAM = "statement"  # of random numbers: one for all sentences of a row, so that twins share their draws
 TRUE = tuple(f"true_{form}" for form in FORMS)
-FALSE = tuple(f"false_{form}" for form in FORMS)
+FALSE = (*(f"false_{form}" for form in FORMS), "false_beside")
 _STILL = tuple(name for name in MEDIA if name != "video")
 
 
 def statement(form: str, true: bool, row: Mapping[str, Any], rng: np.random.Generator) -> str | None:
-    """A sentence of one form; None where no object is known to be there, or none to be absent.
+    """A sentence of one form; None where no object is known to be there or none to be absent, or no second one for `beside`.
 
-    rng: at the same state for the six sentences of a row.
+    rng: at the same state for all sentences of a row.
     """
     present = present_objects(row)
     named = [row["absent_object"]] if row.get("absent_object") else []
@@ -37,13 +41,16 @@ def statement(form: str, true: bool, row: Mapping[str, Any], rng: np.random.Gene
     if not present or not absent:
         return None
     here, gone = present[int(draws[0] * len(present))], absent[int(draws[1] * len(absent))]
-    if not true:
+    others = [name for name in present if not mentions(name, here) and not mentions(here, name)]
+    if form == "beside":
+        if not others:
+            return None
+        gone = others[int(draws[1] * len(others))]
+    elif not true:
         here, gone = gone, here
-    affirmed = (here,) if form != "denied" else ()
-    denied = (gone,) if form != "affirmed" else ()
-    return restate(affirmed, denied, rng, _STILL[int(draws[2] * len(_STILL))], contracted=True)
+    affirmed = here if form != "denied" else None
+    denied = gone if form != "affirmed" else None
+    return mirrored(affirmed, denied, rng, _STILL[int(draws[2] * len(_STILL))])
 
 
-MAKERS = {
-    f"{truth}_{form}": partial(statement, form, truth == "true") for truth in ("true", "false") for form in FORMS
-}  # fmt: skip
+MAKERS = {name: partial(statement, name.split("_")[1], name in TRUE) for name in (*TRUE, *FALSE)}

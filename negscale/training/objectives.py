@@ -226,14 +226,20 @@ class NegscaleObjective(Objective):
     """Weight of the MCQ term; needs `questions`."""
     statement: float = Field(default=0.0, ge=0)
     """Weight of true statements against false ones in the same words, made anew each epoch of the objects that a row names;
-    six more texts a row."""
+    seven more texts a row."""
     keep: float = Field(default=1.0, ge=0)
     """Weight of 1 - cosine between captions now and before training."""
 
     @model_validator(mode="after")
     def _contrasts(self) -> NegscaleObjective:
-        if not (self.caption or self.absence):
-            raise ValueError("caption and absence are both 0: one of the contrastive terms must stay")
+        if not (self.caption or self.absence or self.statement):
+            raise ValueError(
+                "caption, absence and statement are all 0: nothing would be learnt; set one of them above 0"
+            )
+        if self.hard_negatives and not (self.caption or self.absence):
+            raise ValueError(
+                "hard_negatives are candidates in the terms caption and absence, which are 0; set hard_negatives=[]"
+            )
         return self
 
     @property
@@ -272,7 +278,8 @@ class NegscaleObjective(Objective):
             true, false = (
                 [s.texts_BD[name] for name in names] for names in (made_statements.TRUE, made_statements.FALSE)
             )
-            loss = losses.statements(s.image_BD, torch.stack(true, 1), torch.stack(false, 1), s.scale)
+            there_BK = torch.stack([s.has_B[name] for name in made_statements.FALSE], 1)
+            loss = losses.statements(s.image_BD, torch.stack(true, 1), torch.stack(false, 1), s.scale, there_BK)
             has_B = s.has_B[made_statements.TRUE[0]]
             found["statement"] = (self.statement, torch.where(has_B, loss, torch.zeros_like(loss)))
         if self.keep:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
+from negscale.language.mirrored import FRAMES, mirrored
 from negscale.language.nouns import COCO_80
 from negscale.language.polarity import polarity
 from negscale.language.statements import restate, template
@@ -28,8 +31,29 @@ def test_every_wording_keeps_the_truth_value(shape: str) -> None:
     assert len(seen) >= 7
 
 
+@pytest.mark.parametrize("shape", ["affirm", "deny", "both"])
+def test_mirrored_wordings_keep_the_truth_value(shape: str) -> None:
+    for number, (first, second) in enumerate(PAIRS):
+        for seed in range(8):
+            affirmed, denied = (first if shape != "deny" else None), (second if shape != "affirm" else None)
+            text = mirrored(affirmed, denied, np.random.default_rng([number, seed]), "photo")
+            assert affirmed is None or polarity(text, affirmed) == "affirmed", text
+            assert denied is None or polarity(text, denied) == "denied", text
+
+
+def test_a_mirrored_denial_is_its_affirmation_and_a_cue() -> None:
+    cues = {"not", "no", "n't", "absent", "without", "lacks", "does", "do", "from"}
+    for affirming, denying in FRAMES:
+        affirmed, denied = ({*re.sub(r"\{\w+\}|n't", " ", form).lower().split()} for form in (affirming, denying))
+        stems = {word.removesuffix("s") for word in affirmed}
+        new = {word for word in denied - affirmed - cues if word.removesuffix("s") not in stems}
+        assert not new, (affirming, denying)
+
+
 def test_nothing_stated_is_an_error() -> None:
     with pytest.raises(ValueError, match="needs an object"):
         template([], [])
     with pytest.raises(ValueError, match="needs an object"):
         restate([], [], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="needs an object"):
+        mirrored(None, None, np.random.default_rng(0))

@@ -99,6 +99,20 @@ def test_statements_tell_nothing_to_a_model_without_images() -> None:
         assert bool((guess >= torch.log(torch.tensor(4.0)) - 1e-12).all())
 
 
+def test_false_statements_that_are_not_there_weigh_nothing() -> None:
+    images, true, false = unit(4, 5), unit(4, 3, 5, seed=1), unit(4, 3, 5, seed=2)
+    there = torch.tensor([[True, True, False], [True, True, True], [False, False, False], [True, True, False]])
+    masked = losses.statements(images, true.requires_grad_(), false.requires_grad_(), SCALE, there)
+    torch.testing.assert_close(masked[1], losses.statements(images, true, false, SCALE)[1])
+    torch.testing.assert_close(masked[[0, 3]], losses.statements(images, true, false[:, :2], SCALE)[[0, 3]])
+    assert masked[2].item() == 0
+    masked.sum().backward()
+    assert true.grad is not None
+    assert false.grad is not None
+    assert bool(torch.isfinite(true.grad).all())
+    assert not bool(false.grad[2].any() or false.grad[0, 2].any())
+
+
 def test_con_clip_is_the_mean_of_three() -> None:
     image, other, text, false = (unit(4, 5, seed=seed) for seed in range(4))
     rows = losses.con_clip(

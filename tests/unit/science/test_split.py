@@ -39,7 +39,7 @@ def test_names_and_frames() -> None:
         ({"caption": "A dog in the park", "negated_caption": "A dog in the park with no car"}, None),
         ({"caption": "A dog in the park", "negated_caption": "A dog, but there isn't a car"}, None),
         ({"caption": "A dog in the park", "negated_caption": "A dog, but it doesn't show a car"}, "test_cue"),
-        ({"caption": "A dog in the park", "negated_caption": "A dog in the park, lacking a car"}, "test_cue"),
+        ({"caption": "A dog in the park", "negated_caption": "A dog where you can't see a car"}, "test_cue"),
         ({"caption": "A dog in the park", "negated_caption": "A dog in the park with no cups"}, "test_pair"),
         ({"caption": "A dog in the park", "absent_object": "cup"}, "test_pair"),
         ({"caption": "A dog in the park", "positive_objects": ["dog", "flower"]}, "test_pair"),

@@ -73,5 +73,13 @@ def test_statements_are_true_and_false_in_the_same_words() -> None:
                 assert all((name in here) == (what == "affirmed") for name, what in said.items()), text
             assert words(true) == words(false)
             frames.add(re.sub("|".join(objects), "X", true))
+        beside = made_text("false_beside", row, 0, epoch)
+        assert beside
+        said = claims(beside)
+        assert sorted(said.values()) == ["affirmed", "denied"]
+        assert set(said) <= {*ROW["positive_objects"]}, "both are there"
     assert len(frames) > 30, "drawn anew each epoch"
+    alone = {**row, "positive_objects": ROW["positive_objects"][:1]}
+    assert made_text("false_beside", alone, 0, 0) is None
+    assert made_text("false_both", alone, 0, 0)
     assert made_text("true_both", {"id": "r", "caption": "so nice"}, 0, 0) is None

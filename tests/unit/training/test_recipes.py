@@ -49,6 +49,25 @@ def test_the_corrected_recipe_differs_in_its_corrections_alone() -> None:
     }  # fmt: skip
 
 
+def test_the_recipe_of_statements_needs_neither_questions_nor_negated_captions() -> None:
+    made = recipe("statements")
+    assert not made.questions
+    assert made.objective.columns == ("caption",)
+    assert made.blend == 0.7
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("objective.statement=0", "nothing would be learnt"),
+        ("objective.hard_negatives=[denied_present]", "hard_negatives="),
+    ],
+)
+def test_an_objective_without_its_terms_is_refused(override: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        recipe("statements", override)
+
+
 @pytest.mark.parametrize("name", ["negbench", "ours"])
 def test_recipes_with_questions_ask_for_them(name: str) -> None:
     assert recipe(name, "questions=[{uri: runs/q, weight: 0.5}]").questions[0].weight == 0.5
