@@ -14,7 +14,7 @@ from negscale.language.nouns import indefinite, is_plural, is_uncountable
 # {x}: the object with its article, {X}: at the start of a sentence, {o}: bare; {is}, {is_o}: the verb of each; {m}: medium
 FRAMES = (
     ("This {m} features {x}", "This {m} does not feature {x}"),
-    ("This {m} depicts {x}", "This {m} does not depict {x}"),
+    ("This {m} includes {x}", "This {m} does not include {x}"),
     ("This {m} shows {x}", "This {m} does not show {x}"),
     ("You see {x} in this {m}", "You do not see {x} in this {m}"),
     ("{X} {is} in the {m}", "{X} {is} not in the {m}"),
@@ -44,7 +44,7 @@ def mirrored(affirmed: str | None, denied: str | None, rng: np.random.Generator,
     Twins (the same state of `rng`, the objects exchanged) have the same words. Raises ValueError when nothing is stated.
 
     >>> mirrored(None, "dog", np.random.default_rng(3)), mirrored("dog", None, np.random.default_rng(3))
-    ('This image does not depict a dog', 'This image depicts a dog')
+    ('This image does not include a dog', 'This image includes a dog')
     """
     if affirmed is None and denied is None:
         raise ValueError("a statement needs an object; expected one that is affirmed or denied")

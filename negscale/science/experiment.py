@@ -7,8 +7,12 @@ that is there is not computed again, and neither is a run or a training, so that
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +64,8 @@ class ScienceConfig(Config):
     """Folder of a transformers CLIP to start from; empty = the tiny encoder of this package."""
     root: Location = "runs/science"
     """Folder below which runs, trainings and cells lie."""
+    processes: int = Field(default=0, ge=0)
+    """Seeds at work side by side, each with its share of the cores; 0 = one a core, as far as there are seeds."""
 
     def model(self) -> HfDualEncoderConfig:
         """The CLIP that all rows start from."""
@@ -173,16 +179,45 @@ def run(config: ScienceConfig, tell: Tell) -> dict[str, dict[int, pa.Table]]:
         raise PlanError(f"no row is called {unknown[0]!r}; there are {', '.join(ORDER)}")
     _claim(config)
     found: dict[str, dict[int, pa.Table]] = {name: {} for name in config.methods}
-    for number in config.seeds:
-        seed = Seed(number, config, tell)
-        for name in config.methods:
-            found[name][number] = seed.credits(name)
+    for number, cells in zip(config.seeds, _cells(config, tell), strict=True):
+        for name, table in cells.items():
+            found[name][number] = table
     return found
+
+
+def _cells(config: ScienceConfig, tell: Tell) -> Iterator[dict[str, pa.Table]]:
+    """Row -> `CREDIT` rows of every seed, in the order of the seeds."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(config.processes or cores, len(config.seeds))
+    if processes < 2:
+        yield from (_of_seed(config, number, 0, tell) for number in config.seeds)
+        return
+    # spawned and not forked: torch's threads do not live through a fork
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        share = max(1, cores // processes)
+        waiting = [pool.submit(_of_seed, config, number, share) for number in config.seeds]
+        for number, one in zip(config.seeds, waiting, strict=True):
+            yield one.result()
+            tell(f"seed {number}: done")
+
+
+def _of_seed(config: ScienceConfig, number: int, threads: int, tell: Tell | None = None) -> dict[str, pa.Table]:
+    """All cells of one seed. threads: of torch; 0 leaves them as they are."""
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    seed = Seed(number, config, tell or _to_stderr)
+    return {name: seed.credits(name) for name in config.methods}
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _claim(config: ScienceConfig) -> None:
     """Note what the folder holds, or refuse one whose cells are of another experiment; seeds and rows may be added."""
-    facts = {name: value for name, value in config.identity().items() if name not in ("seeds", "methods")}
+    facts = {name: value for name, value in config.identity().items() if name not in ("seeds", "methods", "processes")}
     facts = json.loads(json.dumps({**facts, "model_id": config.model().build().id}))
     path = Path(config.root) / "experiment.json"
     if not path.is_file():

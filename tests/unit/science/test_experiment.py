@@ -45,6 +45,18 @@ def test_an_experiment_goes_on_where_it_stopped_and_knows_its_folder(tmp_path: P
         run(small(tmp_path).model_copy(update={"methods": ("p3",)}), again.append)
 
 
+def test_seeds_side_by_side_give_what_they_give_in_turn(tmp_path: Path) -> None:
+    told: list[str] = []
+    plan = small(tmp_path / "both").model_copy(update={"seeds": (3, 4), "methods": (BLIND,), "processes": 2})
+    plan = plan.model_copy(update={"exams": plan.exams.model_copy(update={"scenes": 4000})})
+    beside = run(plan, told.append)[BLIND]
+    assert told == ["seed 3: done", "seed 4: done"]
+    alone = plan.model_copy(update={"seeds": (4,), "root": str(tmp_path / "alone"), "processes": 1})
+    assert beside[4].equals(run(alone, told.append)[BLIND][4])
+    assert not beside[3].equals(beside[4])
+    assert run(plan.model_copy(update={"processes": 1}), told.append)[BLIND][3].equals(beside[3]), "the same experiment"
+
+
 def test_no_training_reads_what_the_tests_ask(tmp_path: Path) -> None:
     config, split = small(tmp_path), split_objects(0)
     made: dict[str, Made] = dict(make_runs(str(tmp_path), 0, 20_000, 100))

@@ -29,6 +29,7 @@ TOKENIZER = OpenClipTokenizer(open_clip.get_tokenizer("ViT-B-32"), 77)
 OBJECTIVES: dict[str, Objective] = {
     "negationclip": NegationClipObjective(), "negbench": NegBenchObjective(alpha=0.7), "negclip": NegClipObjective(),
     "con_clip": ConClipObjective(), "negscale": NegscaleObjective(question=0.5, keep=0.7),
+    "statements": NegscaleObjective(caption=0, absence=0.3, hard_negatives=(), question=0, statement=1.0, keep=4.0),
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def worst(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], pre
 
 
 @pytest.mark.timeout(900)  # the workers start with the first of these
-@pytest.mark.parametrize("objective", ["negationclip", "negbench", "negclip", "con_clip", "negscale"])
+@pytest.mark.parametrize("objective", ["negationclip", "negbench", "negclip", "con_clip", "negscale", "statements"])
 @pytest.mark.parametrize("size", [2, 4])
 def test_gradients_are_those_of_one_worker(gradients: dict, size: int, objective: str) -> None:
     found = worst(gradients[size], gradients[1], f"{objective}:")

@@ -49,11 +49,11 @@ def test_the_corrected_recipe_differs_in_its_corrections_alone() -> None:
     }  # fmt: skip
 
 
-def test_the_recipe_of_statements_needs_neither_questions_nor_negated_captions() -> None:
+def test_the_recipe_of_statements_needs_no_questions() -> None:
     made = recipe("statements")
     assert not made.questions
-    assert made.objective.columns == ("caption",)
-    assert made.blend == 0.7
+    assert made.objective.columns == ("caption", "negated_caption")
+    assert made.blend == 0.8
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_recipe_of_statements_needs_neither_questions_nor_negated_captions()
 )
 def test_an_objective_without_its_terms_is_refused(override: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        recipe("statements", override)
+        recipe("statements", "objective.absence=0", override)
 
 
 @pytest.mark.parametrize("name", ["negbench", "ours"])
