@@ -17,6 +17,7 @@ FRAMES = (
     ("This {m} includes {x}", "This {m} does not include {x}"),
     ("This {m} shows {x}", "This {m} does not show {x}"),
     ("You see {x} in this {m}", "You do not see {x} in this {m}"),
+    ("You can see {x} in the {m}", "You cannot see {x} in the {m}"),
     ("{X} {is} in the {m}", "{X} {is} not in the {m}"),
     ("{X} {is} to be found in the {m}", "{X} {is}n't to be found in the {m}"),
     ("There {is} {x} in the {m}", "There {is}n't {x} in the {m}"),

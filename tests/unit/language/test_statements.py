@@ -42,7 +42,7 @@ def test_mirrored_wordings_keep_the_truth_value(shape: str) -> None:
 
 
 def test_a_mirrored_denial_is_its_affirmation_and_a_cue() -> None:
-    cues = {"not", "no", "n't", "absent", "without", "lacks", "does", "do", "from"}
+    cues = {"not", "cannot", "no", "n't", "absent", "without", "lacks", "does", "do", "from"}
     for affirming, denying in FRAMES:
         affirmed, denied = ({*re.sub(r"\{\w+\}|n't", " ", form).lower().split()} for form in (affirming, denying))
         stems = {word.removesuffix("s") for word in affirmed}

@@ -55,7 +55,7 @@ def test_statements_are_true_and_false_in_the_same_words() -> None:
     row = {**ROW, "id": "r", "negative_objects": absent}
     objects = [*ROW["positive_objects"], *absent]
 
-    def claims(text: str) -> dict[str, str | None]:
+    def claims(text: str) -> dict[str, str]:
         return {name: said for name in objects if (said := polarity(text, name)) is not None}
 
     def words(text: str) -> list[str]:
