@@ -204,9 +204,9 @@ def _cells(config: ScienceConfig, tell: Tell) -> Iterator[dict[str, pa.Table]]:
 def _of_seed(config: ScienceConfig, number: int, threads: int, tell: Tell | None = None) -> dict[str, pa.Table]:
     """All cells of one seed. threads: of torch; 0 leaves them as they are."""
     if threads:
-        import torch
+        from negscale.models.threads import use_threads
 
-        torch.set_num_threads(threads)
+        use_threads(threads)
     seed = Seed(number, config, tell or _to_stderr)
     return {name: seed.credits(name) for name in config.methods}
 
