@@ -61,8 +61,8 @@ TRAINED: dict[str, Method] = {
     "con_clip": Method(("negcap",), ConClipObjective()),
     OURS: Method(
         ("negcap",),
-        NegscaleObjective(caption=0, absence=0.15, hard_negatives=(), question=0, statement=1.0, keep=3.0),
-        blend=0.65,
+        NegscaleObjective(caption=0, absence=0.15, hard_negatives=(), question=0, statement=1.0, keep=8.0),
+        blend=0.7,
     ),
 }
 PAPERS = tuple(name for name in TRAINED if name not in (OURS, "rand_p1"))

@@ -53,7 +53,7 @@ def test_the_recipe_of_statements_needs_no_questions() -> None:
     made = recipe("statements")
     assert not made.questions
     assert made.objective.columns == ("caption", "negated_caption")
-    assert made.blend == 0.65
+    assert made.blend == 0.7
 
 
 @pytest.mark.parametrize(
