@@ -2,14 +2,15 @@
 
 Templates and paraphrases deny with verbs with which they never affirm ("does not include", "is not part of"). A text encoder
 tuned on them takes the verb for the cue: "The scene includes a dog" then means what "does not include" means, and retrieval
-pays (measured in `negscale.science`). Here every frame is written twice, once for each.
+pays. Here every frame about one object is written twice, once for each; two objects stand in two frames or in a phrase.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from negscale.language.nouns import indefinite, is_plural, is_uncountable
+from negscale.language.nouns import indefinite
+from negscale.language.statements import verb_of, verb_of_bare
 
 # {x}: the object with its article, {X}: at the start of a sentence, {o}: bare; {is}, {is_o}: the verb of each; {m}: medium
 FRAMES = (
@@ -70,6 +71,7 @@ def _said(name: str, denied: bool, draw: float, medium: str) -> str:
 
 def _words(name: str, medium: str) -> dict[str, str]:
     shown = indefinite(name)
-    singular = shown.startswith(("a ", "an ")) or is_uncountable(name)
-    words = {"x": shown, "X": shown[:1].upper() + shown[1:], "o": name, "m": medium, "is": "is" if singular else "are"}
-    return {**words, "is_o": "are" if is_plural(name) or not singular else "is"}
+    return {
+        "x": shown, "X": shown[:1].upper() + shown[1:], "o": name, "m": medium, "is": verb_of([name]),
+        "is_o": verb_of_bare(name),
+    }  # fmt: skip

@@ -56,11 +56,11 @@ def restate(affirmed: Sequence[str], denied: Sequence[str], rng: np.random.Gener
     words = {"m": medium}
     if affirmed:
         a = _listed(affirmed, "and")
-        words |= {"a": a, "A": a[:1].upper() + a[1:], "is_a": _verb(affirmed)}
+        words |= {"a": a, "A": a[:1].upper() + a[1:], "is_a": verb_of(affirmed)}
     if denied:
         n = _listed(denied, "or")
-        words |= {"n": n, "N": n[:1].upper() + n[1:], "is_nn": _verb(denied)}
-        words |= {"o": _bare(denied), "is_n": _verb_of_bare(denied[-1])}
+        words |= {"n": n, "N": n[:1].upper() + n[1:], "is_nn": verb_of(denied)}
+        words |= {"o": _bare(denied), "is_n": verb_of_bare(denied[-1])}
     return forms[int(rng.random() * len(forms))].format(**words)
 
 
@@ -73,13 +73,13 @@ def _bare(names: Sequence[str]) -> str:
     return " or ".join(names)
 
 
-def _verb(names: Sequence[str]) -> str:
+def verb_of(names: Sequence[str]) -> str:
     """Of the listed names as subject: "a pair of scissors is", "skis are", "broccoli is"."""
     if len(names) > 1:
         return "are"
     return "is" if indefinite(names[0]).startswith(("a ", "an ")) or is_uncountable(names[0]) else "are"
 
 
-def _verb_of_bare(name: str) -> str:
+def verb_of_bare(name: str) -> str:
     """Of the name after "no": "no scissors are", "no skis are", "no dog is"."""
-    return "are" if is_plural(name) or _verb([name]) == "are" else "is"
+    return "are" if is_plural(name) or verb_of([name]) == "are" else "is"

@@ -58,7 +58,8 @@ def statements(
 ) -> Tensor:
     """[B]: each of an image's K true statements against all its F false ones, the mean of K cross-entropies; ours.
 
-    With a false twin for every true statement, a model that looks at texts alone cannot get below the loss of a guess.
+    Where F = K and each false statement is the twin of a true one, a model that looks at texts alone cannot get below the loss
+    of a guess.
     false_there_BF: False where an image has no such statement; a row without any false one has loss 0.
     """
     true_BK = scale * torch.einsum("bd,bkd->bk", image_BD, true_BKD)

@@ -65,7 +65,7 @@ class ScienceConfig(Config):
     root: Location = "runs/science"
     """Folder below which runs, trainings and cells lie."""
     processes: int = Field(default=0, ge=0)
-    """Seeds at work side by side, each with its share of the cores (about 1 GB of memory); 0 = all of them."""
+    """Seeds at work side by side, each with its share of the cores (each takes about 1.3 GB of memory); 0 = all of them."""
 
     def model(self) -> HfDualEncoderConfig:
         """The CLIP that all rows start from."""
@@ -187,7 +187,7 @@ def run(config: ScienceConfig, tell: Tell) -> dict[str, dict[int, pa.Table]]:
 
 def _cells(config: ScienceConfig, tell: Tell) -> Iterator[dict[str, pa.Table]]:
     """Row -> `CREDIT` rows of every seed, in the order of the seeds."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     processes = min(config.processes or len(config.seeds), len(config.seeds))
     if processes < 2:
         yield from (_of_seed(config, number, 0, tell) for number in config.seeds)

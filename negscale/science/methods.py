@@ -5,8 +5,8 @@ those of a model of half a million parameters (the papers' 1e-6 to 1e-8 move not
 everywhere, and the question term of NegBench is on unit vectors. With those its published weight (alpha = .99) hardly moves
 anything, so there is a second row with both terms alike.
 
-Ours has InfoNCE on negated captions too, but statements weigh most: what the other terms do was measured on seeds that the
-table does not use. InfoNCE on negated captions teaches to ignore what is denied: in a batch little depends on it, and a text
+Ours has InfoNCE on negated captions too, but statements weigh most: what the other terms do was measured on other seeds than
+the table's. InfoNCE on negated captions teaches to ignore what is denied: in a batch little depends on it, and a text
 that ignores it is no better for an image without the object than for one with it. NegBench's questions teach more, but both
 deny with verbs with which they never affirm ("does not include"), and retrieval of "The scene includes a dog" pays.
 Statements in the same words, of which only the cue and the objects differ, leave no such way; without negated captions beside

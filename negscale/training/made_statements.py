@@ -3,9 +3,9 @@
 For each form (an object affirmed; one denied; one affirmed and one denied) a true sentence and its false twin, in which the
 object that is there and the one that is not have changed places. The twin of the third is false in both halves, so that it
 can be told by the affirmed one alone; a further false sentence, `beside`, affirms an object that is there and denies another
-that is there too. A form is true as often as false, a sentence's words are
-those of its twin, a denial differs from an affirmation by its cue alone (`negscale.language.mirrored`), and objects and
-wording are drawn anew each epoch. What differs: NegBench's questions (arXiv 2501.09425, section 3.3) are written once, can
+that is there too. A sentence's words are those of its twin, a denial differs from an affirmation by its cue alone
+(`negscale.language.mirrored`), and objects and wording are drawn anew each epoch; `beside` has no true twin, so that the third
+form is false more often than true. What differs: NegBench's questions (arXiv 2501.09425, section 3.3) are written once, can
 be answered from the options alone (see `negscale.questions.blind`), and deny with verbs that never affirm.
 """
 
